@@ -115,3 +115,12 @@ def read_jsonl(path: Path | str) -> list[dict[str, Any]]:
         if isinstance(record, dict):
             records.append(record)
     return records
+
+
+def resources(kind: str) -> Path:
+    """The folder of files that archsearch ships: ``search_spaces`` or ``studies``.
+
+    In an installed package they lie inside it, in a checkout beside it.
+    """
+    inside = Path(__file__).parent / kind
+    return inside if inside.is_dir() else Path(__file__).parent.parent / kind

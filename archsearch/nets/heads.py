@@ -1,0 +1,105 @@
+"""Heads: from the features of a network to heatmaps and tags.
+
+Shapes: N batch, C channels, J joints, T tags (one a joint), H and W height and width of the network's input.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from archsearch.elastic import BatchNorm, Conv, Transposed
+from archsearch.nets.blocks import Basic
+
+
+@dataclass(frozen=True)
+class Block:
+    """One block of a branch; its kernel is square."""
+
+    kernel: int = 3
+
+    def __post_init__(self) -> None:
+        if self.kernel < 1 or self.kernel % 2 == 0:
+            raise ValueError(f"kernel {self.kernel} is not an odd number from 1")
+
+
+@dataclass(frozen=True)
+class Deconv:
+    """A doubling of the resolution: a transposed convolution to ``width`` channels, then residual blocks."""
+
+    width: int = 32
+    blocks: tuple[Block, ...] = ()
+
+
+@dataclass(frozen=True)
+class BottomUp:
+    """Heatmaps and tags at 1/4, then heatmaps after every doubling (HigherHRNet, CVPR 2020, section 3.2)."""
+
+    kind: Literal["bottom_up"] = "bottom_up"
+    deconvs: tuple[Deconv, ...] = (Deconv(),)
+
+
+@dataclass(frozen=True)
+class TopDown:
+    """Heatmaps at 1/4 of one person's box (HRNet, CVPR 2019, section 3)."""
+
+    kind: Literal["top_down"] = "top_down"
+
+
+class BottomUpHead(nn.Module):
+    """Each doubling takes the features together with the maps predicted from them."""
+
+    def __init__(self, head: BottomUp, width: int, joints: int) -> None:
+        super().__init__()
+        outputs = 2 * joints
+        finals = [Conv(width, outputs, bias=True)]
+        rows = []
+        for deconv in head.deconvs:
+            rows.append(DeconvRow((width, outputs), deconv))
+            width, outputs = deconv.width, joints
+            finals.append(Conv(width, outputs, bias=True))
+        self.deconvs = nn.ModuleList(rows)
+        self.finals = nn.ModuleList(finals)
+
+    def forward(self, x: Tensor, head: BottomUp) -> list[Tensor]:
+        """(N, C, H/4, W/4) to [(N, J+T, H/4, W/4), (N, J, H/2, W/2), ...]."""
+        maps = [self.finals[0](x)]
+        for row, final, deconv in zip(self.deconvs, self.finals[1:], head.deconvs, strict=False):
+            x = row(x, maps[-1], deconv)
+            maps.append(final(x))
+        return maps
+
+
+class DeconvRow(nn.Module):
+    """Transposed convolution of two concatenated tensors, normalisation, ReLU, residual blocks."""
+
+    def __init__(self, inputs: tuple[int, int], deconv: Deconv) -> None:
+        super().__init__()
+        self.deconv = Transposed(inputs, deconv.width)
+        self.bn = BatchNorm(deconv.width)
+        self.relu = nn.ReLU(inplace=True)
+        self.blocks = nn.ModuleList(Basic(deconv.width, block.kernel) for block in deconv.blocks)
+
+    def forward(self, features: Tensor, maps: Tensor, deconv: Deconv) -> Tensor:
+        """(N, C, H, W) and (N, J+T, H, W) to (N, deconv.width, 2 H, 2 W)."""
+        parts = (int(features.shape[1]), int(maps.shape[1]))
+        x = torch.cat((features, maps), 1)
+        x = self.relu(self.bn(self.deconv(x, deconv.width, parts)))
+        for module, block in zip(self.blocks, deconv.blocks, strict=False):
+            x = module(x, block.kernel)
+        return x
+
+
+class TopDownHead(nn.Module):
+    """One 1x1 convolution."""
+
+    def __init__(self, width: int, joints: int) -> None:
+        super().__init__()
+        self.final = Conv(width, joints, bias=True)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """(N, C, H/4, W/4) to [(N, J, H/4, W/4)]."""
+        return [self.final(x)]

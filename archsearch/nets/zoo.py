@@ -1,0 +1,99 @@
+"""Named architectures, files of architectures, and networks made from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+from torch import nn
+
+from archsearch.elastic import take
+from archsearch.files import InputError, read_yaml, resources
+from archsearch.nets.hrnet import HRNet, HRNetNet
+from archsearch.space import Space, from_plain, resolve, to_plain
+
+Arch = HRNet  # every family: the union that files are read as
+NETS: dict[type, Callable[[Any, int | None], nn.Module]] = {HRNet: HRNetNet}
+
+
+def models() -> list[str]:
+    """Names of the architectures that archsearch knows."""
+    return sorted(path.stem for path in (resources("search_spaces") / "zoo").glob("*.yaml"))
+
+
+def load_arch(name_or_path: str | Path) -> Arch:
+    """The architecture of a known name or of a YAML file. Raises ``InputError`` where there is none.
+
+    A YAML architecture is a YAML space without choices; ``{repeat: item, times: n}`` shortens lists.
+    """
+    path = _find(name_or_path, "search_spaces/zoo", models())
+    plain = read_yaml(path)
+
+    def refuse(hole: str, options: tuple[Any, ...]) -> Any:
+        raise ValueError(f"a choice of {options} at {hole}: this is a space, an architecture has no choices")
+
+    try:
+        return from_plain(Arch, resolve(plain, refuse))  # type: ignore[no-any-return]
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def load_space(name_or_path: str | Path) -> Space[Arch]:
+    """The space of a known name or of a YAML file. Raises ``InputError`` where there is none."""
+    known = sorted(path.stem for path in resources("search_spaces").glob("*.yaml"))
+    path = _find(name_or_path, "search_spaces", known)
+    try:
+        return Space(Arch, read_yaml(path), path.stem)
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def _find(name_or_path: str | Path, folder: str, known: list[str]) -> Path:
+    if str(name_or_path) in known:
+        top, _, rest = folder.partition("/")
+        return resources(top) / rest / f"{name_or_path}.yaml"
+    path = Path(name_or_path)
+    if path.suffix in (".yaml", ".yml", ".json") or path.exists():
+        return path
+    raise InputError(f"{name_or_path} is neither a file nor one of {', '.join(known)}")
+
+
+def build(name_or_arch: str | Path | Arch, *, joints: int | None = None) -> nn.Module:
+    """The network of an architecture, with torch's default initial weights.
+
+    ``joints``: how many joints the heads predict; None for the number that the architecture names. Its outputs are
+    lists of tensors: bottom-up ``[(N, J+T, H/4, W/4), (N, J, H/2, W/2)]``, top-down ``[(N, J, H/4, W/4)]``.
+    """
+    arch = load_arch(name_or_arch) if isinstance(name_or_arch, str | Path) else name_or_arch
+    if joints is not None and joints < 1:
+        raise ValueError(f"joints {joints} is not a positive number")
+    return NETS[type(arch)](arch, joints)
+
+
+def extract(net: nn.Module, arch: Arch) -> nn.Module:
+    """The stand-alone network of ``arch`` with its slice of ``net``'s weights: computes ``net(x, arch)`` bit for bit.
+
+    Raises ``ValueError`` where ``net`` does not hold ``arch``. Batch-normalisation statistics come along as they are;
+    recalibrate them where ``net`` was trained at several architectures.
+    """
+    weights = next(net.parameters())
+    small = build(arch, joints=net.joints).to(weights.device, weights.dtype)  # type: ignore[arg-type]
+    take(small, net)
+    return small.train(net.training)
+
+
+def arch_yaml(arch: Arch) -> str:
+    """An architecture as the text of a YAML file that :func:`load_arch` reads; equal items in a row are shortened."""
+    return yaml.dump(_short(to_plain(arch)), sort_keys=False, default_flow_style=None, width=110)
+
+
+def _short(plain: Any) -> Any:
+    if isinstance(plain, dict):
+        return {key: _short(value) for key, value in plain.items()}
+    if isinstance(plain, list):
+        if len(plain) > 1 and isinstance(plain[0], dict) and all(item == plain[0] for item in plain[1:]):
+            return {"repeat": _short(plain[0]), "times": len(plain)}
+        return [_short(item) for item in plain]
+    return plain

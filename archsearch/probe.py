@@ -1,0 +1,197 @@
+"""A tensor that is nothing but a shape: running a network on it records every operator and computes nothing.
+
+The record is taken from the network's own ``forward``, so it cannot describe another network than the one that runs.
+An operator without a rule is an error that names it.
+
+Shapes: N batch, C channels, H and W height and width.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Op:
+    """One operator call. ``macs`` are multiply-accumulates of the weights; ``elements`` those of the output.
+
+    ``at_output`` are the MACs when a transposed convolution is (wrongly) counted at its output resolution.
+    """
+
+    kind: str  # conv, deconv, batch_norm, relu, upsample, pool, add, concat, ...
+    elements: int
+    inputs: int = 0  # elements of the input
+    macs: int = 0
+    at_output: int = 0
+    bias: int = 0  # elements that a bias is added to
+    variant: str = ""  # upsample: nearest or bilinear; pool: adaptive
+    module: bool = False  # whether torch's own module calls it so (counters that hook modules see those only)
+    weight: int = 0  # identity of the weight, 0 where there is none
+
+
+class Probe:
+    """Stands for a tensor of ``shape`` in a network's forward; every operator appends an :class:`Op` to ``ops``."""
+
+    def __init__(self, shape: Sequence[int], ops: list[Op]) -> None:
+        self.shape: Shape = tuple(int(n) for n in shape)
+        self.ops = ops
+
+    # What torch's Python code asks of a tensor before it calls an operator.
+    is_cuda = False
+    requires_grad = False
+    dtype = torch.float32
+    device = torch.device("meta")
+
+    def size(self, dim: int | None = None) -> Any:
+        """The shape, or its length along ``dim``."""
+        return self.shape if dim is None else self.shape[dim]
+
+    def dim(self) -> int:
+        """The number of dimensions."""
+        return len(self.shape)
+
+    @property
+    def ndim(self) -> int:
+        """The number of dimensions."""
+        return len(self.shape)
+
+    def numel(self) -> int:
+        """The number of elements."""
+        return math.prod(self.shape)
+
+    def record(self, shape: Sequence[int], kind: str, **fields: Any) -> Probe:
+        """A probe of ``shape``, with the operator that made it on the record."""
+        self.ops.append(Op(kind, math.prod(shape), inputs=self.numel(), **fields))
+        return Probe(shape, self.ops)
+
+    def __add__(self, other: Any) -> Probe:
+        return _binary("add", self, other)
+
+    __radd__ = __iadd__ = __add__
+
+    def __mul__(self, other: Any) -> Probe:
+        return _binary("mul", self, other)
+
+    __rmul__ = __imul__ = __mul__
+
+    def __getattr__(self, name: str) -> Any:
+        raise NotImplementedError(f"no rule for Tensor.{name} in the cost of a network (shape {self.shape})")
+
+    @classmethod
+    def __torch_function__(
+        cls, func: Callable[..., Any], kinds: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        rule = RULES.get(func)
+        if rule is None:
+            name = getattr(func, "__qualname__", None) or getattr(func, "__name__", str(func))
+            raise NotImplementedError(f"no rule for the operator {name} in the cost of a network")
+        return rule(*args, **(kwargs or {}))
+
+
+def _binary(kind: str, x: Any, other: Any) -> Probe:
+    probe = x if isinstance(x, Probe) else other
+    shapes = [tuple(v.shape) for v in (x, other) if isinstance(v, Probe | Tensor)]
+    try:
+        shape = torch.broadcast_shapes(*shapes)
+    except RuntimeError:
+        raise ValueError(f"shapes {shapes[0]} and {shapes[1]} do not {kind}") from None
+    return probe.record(shape, kind)
+
+
+def _pair(value: Any) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else (int(value[0]), int(value[1]))
+
+
+def _conv2d(
+    x: Probe, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
+    groups: int = 1,
+) -> Probe:  # fmt: skip
+    outputs, inputs, kh, kw = weight.shape
+    n, c, h, w = x.shape
+    if inputs * groups != c:
+        raise ValueError(f"a convolution of {inputs * groups} channels is given {c}")
+    (sh, sw), (ph, pw), (dh, dw) = _pair(stride), _pair(padding), _pair(dilation)
+    oh = (h + 2 * ph - dh * (kh - 1) - 1) // sh + 1
+    ow = (w + 2 * pw - dw * (kw - 1) - 1) // sw + 1
+    if oh < 1 or ow < 1:
+        raise ValueError(f"a {kh}x{kw} convolution of stride {sh} leaves nothing of a {h}x{w} map")
+    macs = n * weight.numel() * oh * ow
+    elements = n * outputs * oh * ow
+    return x.record(
+        (n, outputs, oh, ow), "conv", macs=macs, at_output=macs, bias=0 if bias is None else elements, weight=id(weight)
+    )
+
+
+def _conv_transpose2d(
+    x: Probe, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0, output_padding: Any = 0,
+    groups: int = 1, dilation: Any = 1,
+) -> Probe:  # fmt: skip
+    inputs, outputs, kh, kw = weight.shape
+    n, c, h, w = x.shape
+    if inputs != c:
+        raise ValueError(f"a transposed convolution of {inputs} channels is given {c}")
+    (sh, sw), (ph, pw), (oph, opw) = _pair(stride), _pair(padding), _pair(output_padding)
+    oh, ow = (h - 1) * sh - 2 * ph + kh + oph, (w - 1) * sw - 2 * pw + kw + opw
+    elements = n * outputs * groups * oh * ow
+    return x.record(
+        (n, outputs * groups, oh, ow), "deconv", macs=n * weight.numel() * h * w, at_output=n * weight.numel() * oh * ow,
+        bias=0 if bias is None else elements, weight=id(weight),
+    )  # fmt: skip
+
+
+def _same(kind: str) -> Callable[..., Probe]:
+    def rule(x: Probe, *_: Any, **__: Any) -> Probe:
+        return x.record(x.shape, kind)
+
+    return rule
+
+
+def _batch_norm(x: Probe, mean: Any, var: Any, weight: Tensor | None = None, *_: Any, **__: Any) -> Probe:
+    return x.record(x.shape, "batch_norm", weight=id(weight) if weight is not None else 0)
+
+
+def _cat(tensors: Sequence[Probe], dim: int = 0) -> Probe:
+    shape = list(tensors[0].shape)
+    for other in tensors[1:]:
+        if len(other.shape) != len(shape) or any(a != b for i, (a, b) in enumerate(zip(shape, other.shape, strict=True))
+                                                 if i != dim % len(shape)):  # fmt: skip
+            raise ValueError(f"shapes {tensors[0].shape} and {other.shape} do not concatenate along {dim}")
+    shape[dim] = sum(t.shape[dim] for t in tensors)
+    return tensors[0].record(shape, "concat")
+
+
+def _interpolate(
+    x: Probe, size: Any = None, scale_factor: Any = None, mode: str = "nearest", *_: Any, **__: Any
+) -> Probe:
+    n, c, h, w = x.shape
+    if scale_factor is not None:
+        fh, fw = scale_factor if isinstance(scale_factor, tuple | list) else (scale_factor, scale_factor)
+        oh, ow = math.floor(h * fh), math.floor(w * fw)
+    else:
+        oh, ow = _pair(size)
+    # torch.nn.Upsample, which counters of modules see, scales by a factor; these networks call the function by size.
+    return x.record((n, c, oh, ow), "upsample", variant=mode, module=scale_factor is not None)
+
+
+RULES: dict[Any, Callable[..., Any]] = {
+    torch.conv2d: _conv2d,
+    F.conv2d: _conv2d,
+    torch.conv_transpose2d: _conv_transpose2d,
+    F.conv_transpose2d: _conv_transpose2d,
+    F.batch_norm: _batch_norm,
+    F.relu: _same("relu"),
+    F.relu6: _same("relu"),
+    F.hardtanh: _same("relu"),
+    torch.relu: _same("relu"),
+    torch.cat: _cat,
+    F.interpolate: _interpolate,
+}
