@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from archsearch.costs.macs import cost as cost
+    from archsearch.nets.official import load_official as load_official
     from archsearch.nets.zoo import build as build
     from archsearch.nets.zoo import extract as extract
     from archsearch.nets.zoo import load_arch as load_arch
@@ -27,6 +28,7 @@ _HOMES = {
     "load_space": "archsearch.nets.zoo",
     "extract": "archsearch.nets.zoo",
     "cost": "archsearch.costs.macs",
+    "load_official": "archsearch.nets.official",
     "group": "archsearch.pose.decode",
 }
 __all__ = [*_HOMES]  # noqa: PLE0604

@@ -12,6 +12,7 @@ Shapes: N batch, C channels, H and W height and width.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -142,10 +143,10 @@ class Transposed(nn.ConvTranspose2d):
     ) -> Tensor:
         """(N, C, H, W) to (N, outputs, 2 H, 2 W); ``parts`` as in :meth:`Conv.forward`."""
         if x.shape[1] == self.in_channels and outputs in (None, self.out_channels):
-            return F.conv_transpose2d(x, self.weight, None, self.stride, self.padding)
+            return F.conv_transpose2d(x, self.weight, None, 2, 1)
         used = (int(x.shape[1]),) if parts is None else parts
         wanted = self.outputs if outputs is None else (outputs,)
-        return F.conv_transpose2d(x, self.slice(used, wanted), None, self.stride, self.padding)
+        return F.conv_transpose2d(x, self.slice(used, wanted), None, 2, 1)
 
     @torch.no_grad()
     def take(self, larger: Transposed) -> None:
@@ -194,7 +195,8 @@ class BatchNorm(nn.BatchNorm2d):
     def _put(self, mean: Tensor, var: Tensor, used: Parts) -> None:
         assert self.running_mean is not None and self.running_var is not None
         for whole, sliced in ((self.running_mean, mean), (self.running_var, var)):
-            for piece, new in zip(whole.split(list(self.features)), sliced.split(list(used)), strict=True):
+            pieces = torch.split(whole, list(self.features))
+            for piece, new in zip(pieces, torch.split(sliced, list(used)), strict=True):
                 piece[: len(new)].copy_(new)
 
     @torch.no_grad()
@@ -216,7 +218,7 @@ def take(smaller: nn.Module, larger: nn.Module) -> None:
     layers = dict(larger.named_modules())
     for name, layer in smaller.named_modules():
         if isinstance(layer, Conv | Transposed | BatchNorm):
-            source = layers.get(name)
+            source: Any = layers.get(name)
             if type(source) is not type(layer):
                 raise ValueError(f"the larger network has no {type(layer).__name__} named {name}")
-            layer.take(source)  # type: ignore[arg-type]
+            layer.take(source)

@@ -76,6 +76,8 @@ def read_json(path: Path | str) -> Any:
         return json.loads(read_text(path))
     except json.JSONDecodeError as error:
         raise InputError(f"{path}: not JSON, line {error.lineno} column {error.colno}: {error.msg}") from None
+    except ValueError as error:  # a number with too many digits
+        raise InputError(f"{path}: not JSON: {error}") from None
     except RecursionError:
         raise InputError(f"{path}: JSON nested too deeply") from None
 
@@ -124,3 +126,11 @@ def resources(kind: str) -> Path:
     """
     inside = Path(__file__).parent / kind
     return inside if inside.is_dir() else Path(__file__).parent.parent / kind
+
+
+def cache_folder() -> Path:
+    """Where drawn scenes are kept between runs: ``$ARCHSEARCH_CACHE``, else ``archsearch`` in the user's cache."""
+    chosen = os.environ.get("ARCHSEARCH_CACHE")
+    if chosen:
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "archsearch"

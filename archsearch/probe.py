@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 Shape = tuple[int, ...]
 
@@ -36,6 +36,39 @@ class Op:
     variant: str = ""  # upsample: nearest or bilinear; pool: adaptive
     module: bool = False  # whether torch's own module calls it so (counters that hook modules see those only)
     weight: int = 0  # identity of the weight, 0 where there is none
+    caller: int = 0  # identity of the module without weights that called it, 0 where unknown; see Trace
+    torchstat: int = 0  # upsample and pool: the operations that torchstat sees in them
+
+
+class Trace(list[Op]):
+    """The record of a forward that also knows which stored module without weights (ReLU, ...) called an operator.
+
+    Some counters count a stored module once, however often it is called. Use as a context around the forward.
+    """
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+        self.caller = 0
+        self.hooks: list[Any] = []
+
+    def __enter__(self) -> Trace:
+        for module in self.net.modules():
+            if next(module.children(), None) is None and next(module.parameters(recurse=False), None) is None:
+                self.hooks.append(module.register_forward_pre_hook(self._enter))
+                self.hooks.append(module.register_forward_hook(self._leave))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for hook in self.hooks:
+            hook.remove()
+        self.hooks.clear()
+
+    def _enter(self, module: nn.Module, _: Any) -> None:
+        self.caller = id(module)
+
+    def _leave(self, *_: Any) -> None:
+        self.caller = 0
 
 
 class Probe:
@@ -70,7 +103,8 @@ class Probe:
 
     def record(self, shape: Sequence[int], kind: str, **fields: Any) -> Probe:
         """A probe of ``shape``, with the operator that made it on the record."""
-        self.ops.append(Op(kind, math.prod(shape), inputs=self.numel(), **fields))
+        caller = self.ops.caller if isinstance(self.ops, Trace) else 0
+        self.ops.append(Op(kind, math.prod(shape), inputs=self.numel(), caller=caller, **fields))
         return Probe(shape, self.ops)
 
     def __add__(self, other: Any) -> Probe:
@@ -101,7 +135,7 @@ def _binary(kind: str, x: Any, other: Any) -> Probe:
     probe = x if isinstance(x, Probe) else other
     shapes = [tuple(v.shape) for v in (x, other) if isinstance(v, Probe | Tensor)]
     try:
-        shape = torch.broadcast_shapes(*shapes)
+        shape = torch.broadcast_shapes(*shapes)  # type: ignore[no-untyped-call]
     except RuntimeError:
         raise ValueError(f"shapes {shapes[0]} and {shapes[1]} do not {kind}") from None
     return probe.record(shape, kind)
@@ -142,8 +176,9 @@ def _conv_transpose2d(
     (sh, sw), (ph, pw), (oph, opw) = _pair(stride), _pair(padding), _pair(output_padding)
     oh, ow = (h - 1) * sh - 2 * ph + kh + oph, (w - 1) * sw - 2 * pw + kw + opw
     elements = n * outputs * groups * oh * ow
+    weights = n * weight.numel()
     return x.record(
-        (n, outputs * groups, oh, ow), "deconv", macs=n * weight.numel() * h * w, at_output=n * weight.numel() * oh * ow,
+        (n, outputs * groups, oh, ow), "deconv", macs=weights * h * w, at_output=weights * oh * ow,
         bias=0 if bias is None else elements, weight=id(weight),
     )  # fmt: skip
 
@@ -179,7 +214,40 @@ def _interpolate(
     else:
         oh, ow = _pair(size)
     # torch.nn.Upsample, which counters of modules see, scales by a factor; these networks call the function by size.
-    return x.record((n, c, oh, ow), "upsample", variant=mode, module=scale_factor is not None)
+    return x.record((n, c, oh, ow), "upsample", variant=mode, module=scale_factor is not None, torchstat=n * oh * ow)
+
+
+def _adaptive_avg_pool2d(x: Probe, output_size: Any) -> Probe:
+    (n, c, h, w), (oh, ow) = x.shape, _pair(output_size)
+    # torch.nn.AdaptiveAvgPool2d(1), which counters of modules see; these networks call the function with two sizes.
+    is_module, seen = output_size == 1, n * c * (h + 1) * (w + 1)
+    return x.record((n, c, oh, ow), "pool", variant="adaptive", module=is_module, torchstat=seen)
+
+
+def _avg_pool2d(x: Probe, kernel_size: Any) -> Probe:
+    (n, c, h, w), (kh, kw) = x.shape, _pair(kernel_size)
+    return x.record((n, c, h // kh, w // kw), "average")
+
+
+def _pad(x: Probe, pad: Sequence[int], *_: Any, **__: Any) -> Probe:
+    shape = list(x.shape)
+    for i in range(len(pad) // 2):  # pairs from the last dimension on
+        shape[-1 - i] += pad[2 * i] + pad[2 * i + 1]
+    return x.record(shape, "pad")
+
+
+def _split(x: Probe, sizes: int | Sequence[int], dim: int = 0) -> tuple[Probe, ...]:
+    whole = x.shape[dim]
+    if isinstance(sizes, int):
+        sizes = [min(sizes, whole - start) for start in range(0, whole, sizes)]
+    if sum(sizes) != whole:
+        raise ValueError(f"sizes {tuple(sizes)} do not split {whole} channels")
+    at = dim % len(x.shape)
+    return tuple(x.record((*x.shape[:at], n, *x.shape[at + 1 :]), "split") for n in sizes)
+
+
+def _chunk(x: Probe, chunks: int, dim: int = 0) -> tuple[Probe, ...]:
+    return _split(x, -(-x.shape[dim] // chunks), dim)
 
 
 RULES: dict[Any, Callable[..., Any]] = {
@@ -192,6 +260,14 @@ RULES: dict[Any, Callable[..., Any]] = {
     F.relu6: _same("relu"),
     F.hardtanh: _same("relu"),
     torch.relu: _same("relu"),
+    torch.sigmoid: _same("sigmoid"),
+    F.silu: _same("silu"),
+    torch.channel_shuffle: _same("shuffle"),
+    F.adaptive_avg_pool2d: _adaptive_avg_pool2d,
+    F.avg_pool2d: _avg_pool2d,
+    F.pad: _pad,
+    torch.split: _split,
+    torch.chunk: _chunk,
     torch.cat: _cat,
     F.interpolate: _interpolate,
 }

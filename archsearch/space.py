@@ -106,7 +106,7 @@ def _from_union(members: tuple[Any, ...], plain: Any, path: str) -> Any:
         return from_plain(members[0], plain, path)
     by_kind = {typing.get_args(_hints(member)["kind"])[0]: member for member in members}
     found = plain.get("kind") if isinstance(plain, Mapping) else None
-    if found not in by_kind:
+    if not isinstance(found, str) or found not in by_kind:
         raise ValueError(f"kind {found!r} is not one of {_listed(by_kind)} at {path or '/'}")
     return _from_mapping(by_kind[found], plain, path)
 
@@ -118,7 +118,8 @@ def _from_list(items: tuple[Any, ...], plain: Any, path: str) -> tuple[Any, ...]
         return tuple(from_plain(items[0], value, f"{path}/{i}") for i, value in enumerate(plain))
     if len(items) != len(plain):
         raise ValueError(f"{len(items)} values needed, {len(plain)} given at {path or '/'}")
-    return tuple(from_plain(kind, value, f"{path}/{i}") for i, (kind, value) in enumerate(zip(items, plain, strict=True)))
+    pairs = zip(items, plain, strict=True)
+    return tuple(from_plain(kind, value, f"{path}/{i}") for i, (kind, value) in enumerate(pairs))
 
 
 def _listed(options: Any) -> str:
@@ -168,7 +169,17 @@ def _options(options: Any, path: str) -> tuple[Any, ...]:
         raise ValueError(f"choice {options!r} is not a list of options at {path}")
     if any(options[i] == options[j] for i in range(len(options)) for j in range(i)):
         raise ValueError(f"choice {options} has an option twice at {path}")
+    if None in (forms := {_form(option) for option in options}) or len(forms) > 1:
+        raise ValueError(f"choice {options} is not of numbers, of texts or of lists of one form at {path}")
     return tuple(options)
+
+
+def _form(option: Any) -> Any:
+    """What must be alike for options to be ordered and joined; None where they cannot be."""
+    if isinstance(option, list):
+        items = tuple(_form(item) for item in option)
+        return None if None in items else items
+    return "number" if isinstance(option, int | float) else "text" if isinstance(option, str) else None
 
 
 class Space(Generic[Arch]):
@@ -299,7 +310,5 @@ def _union(options: tuple[Any, ...]) -> Any:
     if all(isinstance(option, str) for option in options):
         return "|".join(options)
     if all(isinstance(option, list) for option in options):
-        if len({len(option) for option in options}) != 1:
-            raise ValueError(f"options {options} are lists of different length: use repeat")
         return [_union(items) for items in zip(*options, strict=True)]
     return max(options)

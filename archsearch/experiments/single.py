@@ -1,0 +1,72 @@
+"""Training one architecture: what ``archsearch train`` runs."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+
+from archsearch.data.sources import DataSettings, load_data
+from archsearch.environment import choose_device, cores
+from archsearch.experiments.standalone import job_for, run_job
+from archsearch.files import cache_folder
+from archsearch.jobs import run_jobs
+from archsearch.nets.zoo import as_arch
+from archsearch.runs import Run
+from archsearch.settings import Settings
+from archsearch.space import to_plain
+from archsearch.train.settings import TrainSettings
+
+
+class TrainStudy(Settings):
+    """A study file of ``archsearch train``."""
+
+    kind: Literal["train"]
+    name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
+    question: str = ""
+    arch: Any  # a known name, a file, or the architecture itself
+    data: DataSettings
+    train: TrainSettings
+    seed: int = 0
+    device: str = "auto"  # auto, cpu or cuda
+    threads: int | None = Field(None, gt=0)  # processor threads; None: one a core
+    bootstrap: int = Field(1000, ge=10)  # resamples of the validation images
+    height_edges_px: tuple[float, ...] = (0, 32, 64, 96, 1e5)  # bins of person height in AP by height
+
+    @field_validator("arch", mode="after")
+    @classmethod
+    def _is_arch(cls, arch: Any) -> Any:
+        as_arch(arch)
+        return arch
+
+
+def run_training(study: TrainStudy, run: Run, *, on_event: Any, should_stop: Any) -> dict[str, Any] | None:
+    """Carry out the training in its run's folder; the result's record, or None where it was stopped.
+
+    Raises ``ValueError`` with one line on bad input.
+    """
+    done = run.records("result")
+    if done:
+        return done[-1]
+    device = choose_device(study.device)
+    on_event("data", {"stage": "data"})
+    train_set, _ = load_data(study.data, cache=cache_folder(), workers=cores())
+    arch = dataclasses.replace(as_arch(study.arch), joints=len(train_set.skeleton))
+    job = job_for(
+        run, study.name, study.seed, arch, study.data, study.train, device.type, study.bootstrap, study.height_edges_px
+    )
+    results = run_jobs(
+        run_job,
+        [job],
+        workers=1,
+        threads=study.threads or cores(),
+        on_message=lambda _, message: on_event(job.label, message),
+        should_stop=should_stop,
+    )
+    return results[0]  # type: ignore[no-any-return]
+
+
+def resolved(study: TrainStudy) -> dict[str, Any]:
+    """The study with every preset and default written out, for the run's folder."""
+    return {**study.model_dump(mode="json"), "arch": to_plain(as_arch(study.arch))}

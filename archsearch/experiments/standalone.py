@@ -1,0 +1,147 @@
+"""Training one architecture alone, from first weights to evaluated model: a job of any experiment.
+
+Every job appends to its run's records: ``step`` (loss along the way), ``evaluation`` (AP along the way) and one
+``result``. A job that is repeated after a kill goes on from its checkpoint.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import TypeAdapter
+from torch import nn
+
+from archsearch.data.dataset import Dataset
+from archsearch.data.sources import CocoData, DataSettings, SceneData, load_data
+from archsearch.environment import choose_device
+from archsearch.files import cache_folder, write_json
+from archsearch.jobs import Talk
+from archsearch.nets.zoo import Arch, build
+from archsearch.pose.bottomup import predict
+from archsearch.pose.evaluate import Scores, ap_by_height, bootstrap, evaluate
+from archsearch.runs import Run
+from archsearch.space import from_plain, to_plain
+from archsearch.train.checkpoint import save_model
+from archsearch.train.loop import Progress, Stopped, train
+from archsearch.train.settings import TrainSettings
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything that one training needs, as plain values, so that it can go to another process."""
+
+    run: Path  # the run's folder
+    name: str  # of the architecture within the study
+    seed: int
+    arch: dict[str, Any]
+    data: dict[str, Any]
+    train: dict[str, Any]
+    device: str
+    bootstrap: int  # resamples of the validation images for the interval of AP
+    height_edges_px: tuple[float, ...]
+
+    @property
+    def label(self) -> str:
+        """The name in files and records."""
+        return f"{self.name}-s{self.seed}"
+
+
+def first_weights(arch: Arch, joints: int, seed: int) -> nn.Module:
+    """The network with torch's default initial weights, from the seed alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build(arch, joints=joints)
+
+
+def run_job(job: Job, talk: Talk) -> dict[str, Any] | None:
+    """Train, evaluate, keep the model; the ``result`` record, or None where the parent asked to stop.
+
+    Raises ``ValueError`` with one line where data or training fail.
+    """
+    run = Run(job.run)
+    data: SceneData | CocoData = TypeAdapter(DataSettings).validate_python(job.data)
+    settings = TrainSettings.model_validate(job.train)
+    arch: Arch = from_plain(Arch, job.arch)
+    talk.send({"stage": "data"})
+    train_set, val_set = load_data(data, cache=cache_folder())
+    device = choose_device(job.device)
+    net = first_weights(arch, len(train_set.skeleton), job.seed)
+    # Fixed-size images go through at the network's own size, photographs with their short side at it.
+    size_px = min(arch.input_hw)
+
+    def on_step(progress: Progress) -> None:
+        every = max(1, progress.steps // 200)
+        if progress.step % every == 0 or progress.step == progress.steps:
+            talk.send({"stage": "train", **dataclasses.asdict(progress)})
+            if progress.loss == progress.loss:
+                run.record("step", config=job.name, seed=job.seed, **dataclasses.asdict(progress))
+
+    def on_evaluation(averaged: nn.Module, progress: Progress) -> None:
+        scores = _scores(averaged, val_set, settings, size_px, device)[0]
+        run.record("evaluation", config=job.name, seed=job.seed, ap=scores.ap, **dataclasses.asdict(progress))
+        talk.send({"stage": "evaluation", "ap": scores.ap, **dataclasses.asdict(progress)})
+
+    try:
+        averaged, progress = train(
+            net,
+            train_set,
+            settings,
+            size_px=size_px,
+            seed=job.seed,
+            folder=run.folder(f"checkpoints/{job.label}"),
+            device=device,
+            on_step=on_step,
+            on_evaluation=on_evaluation,
+            should_stop=talk.should_stop,
+        )
+    except Stopped:
+        return None
+    talk.send({"stage": "result"})
+    scores, results = _scores(averaged, val_set, settings, size_px, device)
+    write_json(run.folder("predictions") / f"{job.label}.json", results)
+    save_model(run.folder("models") / job.label, averaged, arch, val_set.skeleton, settings.decode)
+    interval = bootstrap(scores, samples=job.bootstrap, seed=0)
+    heights = ap_by_height(val_set.annotations, results, val_set.skeleton, job.height_edges_px)
+    result = {
+        "config": job.name,
+        "seed": job.seed,
+        **figures(scores),
+        "ap_low": interval.low,
+        "ap_high": interval.high,
+        "by_height": [dataclasses.asdict(h) for h in heights],
+        "images_seen": progress.images_seen,
+        "train_s": progress.train_s,
+        "train_device": str(device),
+    }
+    run.record("result", **result)
+    return result
+
+
+def figures(scores: Scores) -> dict[str, float | None]:
+    """The figures of COCO keypoint evaluation."""
+    names = ("ap", "ap50", "ap75", "ap_m", "ap_l", "ar")
+    return {name: getattr(scores, name) for name in names}
+
+
+def _scores(
+    net: nn.Module, dataset: Dataset, settings: TrainSettings, size_px: int, device: torch.device
+) -> tuple[Scores, list[dict[str, Any]]]:
+    workers = 1 if device.type == "cpu" else 8
+    results = predict(net, dataset, settings.decode, size_px=size_px, device=device, workers=workers)
+    return evaluate(dataset.annotations, results, dataset.skeleton), results
+
+
+def job_for(
+    run: Run, name: str, seed: int, arch: Arch, data: SceneData | CocoData, settings: TrainSettings, device: str,
+    bootstrap_samples: int, height_edges_px: tuple[float, ...],
+) -> Job:  # fmt: skip
+    """A job from typed settings."""
+    plain = settings.model_dump(mode="json")
+    return Job(
+        run.path, name, seed, to_plain(arch), data.model_dump(mode="json"), plain, device, bootstrap_samples,
+        height_edges_px,
+    )  # fmt: skip

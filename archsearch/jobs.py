@@ -1,0 +1,143 @@
+"""Jobs side by side: one single-threaded process each, which report what they do and stop when they are told to.
+
+One single-threaded process per core trains small networks faster than one process with several threads. A job's
+process ends when its parent does, however the parent ends.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from multiprocessing.synchronize import Event
+from typing import Any
+
+
+class JobFailed(Exception):
+    """A job raised an exception or its process died; the message says which and why."""
+
+
+class Talk:
+    """A job's side: ``send`` reports to the parent, ``should_stop`` tells whether it is time to stop."""
+
+    def __init__(self, connection: Connection, stop: Event) -> None:
+        self._connection, self._stop = connection, stop
+
+    def send(self, message: Any) -> None:
+        """Give the parent a message (picklable)."""
+        self._connection.send(("message", message))
+
+    def should_stop(self) -> bool:
+        """Whether the parent wants the job to save and return."""
+        return self._stop.is_set()
+
+
+@dataclass
+class _Running:
+    index: int
+    process: BaseProcess
+    connection: Connection
+
+
+def run_jobs(
+    function: Callable[[Any, Talk], Any],
+    payloads: Sequence[Any],
+    *,
+    workers: int,
+    threads: int = 1,
+    on_message: Callable[[int, Any], None] = lambda _, __: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> list[Any]:
+    """``function(payload, talk)`` for every payload, ``workers`` at a time; the results in the payloads' order.
+
+    ``function`` is a module's own function, since each job is a fresh process. ``on_message(index, message)`` gets what
+    a job sends. When ``should_stop()`` says so, running jobs are asked to stop, and what they return is kept; the
+    result of a job that never began is None. Raises ``ValueError`` with a job's own message where it raised one,
+    ``JobFailed`` where it failed otherwise; the other jobs are stopped first and keep their checkpoints.
+    """
+    context = multiprocessing.get_context("spawn")
+    stop = context.Event()
+    results: list[Any] = [None] * len(payloads)
+    waiting = list(range(len(payloads)))
+    running: list[_Running] = []
+    failure: Exception | None = None
+    try:
+        while running or (waiting and not stop.is_set()):
+            while waiting and len(running) < workers and not stop.is_set():
+                index = waiting.pop(0)
+                ours, theirs = context.Pipe()
+                process = context.Process(target=_work, args=(function, payloads[index], theirs, stop, threads))
+                process.start()
+                theirs.close()
+                running.append(_Running(index, process, ours))
+            ready = wait([job.connection for job in running], timeout=0.2)
+            for job in [job for job in running if job.connection in ready]:
+                kind, value = _receive(job)
+                if kind == "message":
+                    on_message(job.index, value)
+                    continue
+                running.remove(job)
+                job.process.join()
+                if kind == "result":
+                    results[job.index] = value
+                elif failure is None:
+                    failure = value
+                    stop.set()
+            if should_stop():
+                stop.set()
+    finally:
+        for job in running:
+            job.process.terminate()
+            job.process.join()
+    if failure is not None:
+        raise failure
+    return results
+
+
+def _receive(job: _Running) -> tuple[str, Any]:
+    try:
+        kind, value = job.connection.recv()
+    except EOFError:
+        job.process.join()
+        return "failure", JobFailed(f"job {job.index} ended without a result (exit code {job.process.exitcode})")
+    if kind == "value_error":
+        return "failure", ValueError(value)
+    if kind == "error":
+        return "failure", JobFailed(value)
+    return kind, value
+
+
+def _work(function: Callable[[Any, Talk], Any], payload: Any, connection: Connection, stop: Event, threads: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the parent, which asks jobs to stop
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    import cv2
+    import torch
+
+    torch.set_num_threads(threads)
+    cv2.setNumThreads(threads)
+    try:
+        result = function(payload, Talk(connection, stop))
+        connection.send(("result", result))
+    except ValueError as error:
+        connection.send(("value_error", str(error)))
+    except BaseException:
+        connection.send(("error", traceback.format_exc()))
+    finally:
+        connection.close()
+        sys.stdout.flush()
+
+
+def _die_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+

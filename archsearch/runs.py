@@ -1,0 +1,101 @@
+"""One folder a run: ``runs/<study>/<time>/`` with the settings, the environment, the records and what was made.
+
+    study.yaml          the study, resolved: every preset and override written out
+    environment.json    versions, processor, GPU, commit
+    metrics.jsonl       records, append-only: one JSON object a line, told apart by ``kind``
+    checkpoints/ models/ predictions/ plots/ results.csv report.html
+"""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from archsearch.environment import environment
+from archsearch.files import InputError, append_jsonl, read_jsonl, read_yaml, write_json, write_text
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's folder and its records."""
+
+    path: Path
+
+    @property
+    def metrics(self) -> Path:
+        """The append-only records."""
+        return self.path / "metrics.jsonl"
+
+    def record(self, kind: str, **fields: Any) -> None:
+        """Append one record. Processes may append side by side."""
+        append_jsonl(self.metrics, {"kind": kind, **fields})
+
+    def records(self, kind: str) -> list[dict[str, Any]]:
+        """All records of a kind, oldest first."""
+        return [record for record in read_jsonl(self.metrics) if record.get("kind") == kind]
+
+    def folder(self, name: str) -> Path:
+        """A folder of the run, made if it is not there."""
+        path = self.path / name
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+
+def start(name: str, study: dict[str, Any], root: Path) -> Run:
+    """A new run of the study ``name`` with these resolved settings, under ``root/<name>/<time>``."""
+    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    path = root / name / stamp
+    count = 1
+    while path.exists():
+        count += 1
+        path = root / name / f"{stamp}-{count}"
+    path.mkdir(parents=True)
+    write_json(path / "environment.json", environment())
+    write_text(path / "study.yaml", study_text(study))
+    return Run(path)
+
+
+def latest(name: str, root: Path) -> Run:
+    """The newest run of a study. Raises ``InputError`` where there is none."""
+    found = sorted(path.parent for path in (root / name).glob("*/study.yaml"))
+    if not found:
+        raise InputError(f"{root / name}: no run to resume; start one without --resume")
+    return Run(found[-1])
+
+
+def reopen(path: Path, study: dict[str, Any]) -> Run:
+    """An existing run that goes on with the same settings. Raises ``InputError`` where they differ, naming the field."""
+    if not (path / "study.yaml").exists():
+        raise InputError(f"{path}: not a run's folder, it has no study.yaml")
+    before = read_yaml(path / "study.yaml")
+    now = yaml.safe_load(study_text(study))
+    difference = _difference(before, now, "")
+    if difference:
+        raise InputError(f"{path}/study.yaml: the run was started with other settings: {difference}")
+    return Run(path)
+
+
+def study_text(study: dict[str, Any]) -> str:
+    """A resolved study as YAML."""
+    return yaml.safe_dump(study, sort_keys=False, width=110)
+
+
+def _difference(before: Any, now: Any, path: str) -> str:
+    """The first field in which two trees differ, as text; empty where they are equal."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in [*before, *(k for k in now if k not in before)]:
+            found = _difference(before.get(key), now.get(key), f"{path}.{key}" if path else str(key))
+            if found:
+                return found
+        return ""
+    if isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
+        for i, (a, b) in enumerate(zip(before, now, strict=True)):
+            found = _difference(a, b, f"{path}.{i}")
+            if found:
+                return found
+        return ""
+    return "" if before == now else f"{path} was {before!r}, is {now!r}"

@@ -1,0 +1,265 @@
+"""The training loop. What it computes depends on the network, the data, the settings and the seed only.
+
+A run that was killed and goes on from its last checkpoint ends with the weights of an undisturbed one, bit for bit on
+a processor: batches and augmentation are drawn from (seed, step), so there is no random state to lose.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import math
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from archsearch.data.batches import Batch, indices_at, make_batch
+from archsearch.data.dataset import Dataset
+from archsearch.pose.losses import LossParts, bottom_up_loss
+from archsearch.train.checkpoint import load_tensors, save_tensors
+from archsearch.train.settings import TrainSettings
+
+
+class TrainingDiverged(ValueError):
+    """The loss or the gradient is not finite; the message says where, and what may help."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a training stands."""
+
+    step: int  # steps done
+    steps: int  # steps in all
+    images_seen: int
+    train_s: float  # seconds of training, without evaluations and pauses
+    loss: float  # of the last step, nan before the first
+
+
+class Stopped(Exception):
+    """The caller asked the training to stop; its checkpoint is written."""
+
+
+def train(
+    net: nn.Module,
+    dataset: Dataset,
+    settings: TrainSettings,
+    *,
+    size_px: int,
+    seed: int,
+    folder: Path,
+    device: torch.device | str = "cpu",
+    on_step: Callable[[Progress], None] = lambda _: None,
+    on_evaluation: Callable[[nn.Module, Progress], None] = lambda _, __: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> tuple[nn.Module, Progress]:
+    """Train ``net`` in place; returns the averaged network (``net`` itself without EMA) and where it ended.
+
+    Goes on from ``folder/state.safetensors`` where there is one. ``on_evaluation`` is called with the averaged network
+    ``settings.evaluations`` times, evenly spaced, the last time at the end, and again after a resume for one that a
+    kill interrupted. Raises ``Stopped`` after a checkpoint when ``should_stop()`` says so, ``TrainingDiverged`` where
+    the loss is not finite.
+    """
+    run = _Run(net, dataset, settings, size_px=size_px, seed=seed, folder=folder, device=torch.device(device))
+    run.resume()
+    evaluate_at = {math.ceil(run.steps * (k + 1) / settings.evaluations) for k in range(settings.evaluations)}
+    with run.batches() as next_batch:
+        saved_s = time.monotonic()
+        while run.step < run.steps:
+            run.advance(next_batch())
+            on_step(run.progress())
+            due = run.step in evaluate_at
+            if due:
+                run.check_finite()
+                on_evaluation(run.averaged(), run.progress())
+            stop = should_stop()
+            if due or stop or time.monotonic() - saved_s >= settings.checkpoint_s:
+                run.save()
+                saved_s = time.monotonic()
+            if stop and run.step < run.steps:
+                raise Stopped
+    return run.averaged(), run.progress()
+
+
+def learning_rate(settings: TrainSettings, step: int, steps: int) -> float:
+    """The learning rate of step ``step`` (from 0) of ``steps``: a linear warm-up, then the schedule."""
+    warmup = settings.warmup * steps
+    if step + 1 <= warmup:
+        return settings.lr * (step + 1) / warmup
+    if settings.schedule == "steps":
+        return settings.lr * 0.1 ** sum(step >= m * steps for m in settings.milestones)
+    return settings.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(steps - warmup, 1)))
+
+
+def parameter_groups(net: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Weight decay on weights, not on one-dimensional parameters (biases, batch normalisation)."""
+    weights = [p for p in net.parameters() if p.ndim > 1]
+    others = [p for p in net.parameters() if p.ndim <= 1]
+    return [{"params": weights, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+
+
+class _Run:
+    """The state of one training."""
+
+    def __init__(
+        self,
+        net: nn.Module,
+        dataset: Dataset,
+        settings: TrainSettings,
+        *,
+        size_px: int,
+        seed: int,
+        folder: Path,
+        device: torch.device,
+    ) -> None:
+        self.net = net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.dataset, self.settings, self.size_px, self.seed, self.device = dataset, settings, size_px, seed, device
+        self.path = folder / "state.safetensors"
+        self.ema = copy.deepcopy(self.net).requires_grad_(False) if settings.ema else None
+        kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[settings.optimizer]
+        groups = parameter_groups(self.net, settings.weight_decay)
+        self.optimizer = kind(groups, lr=settings.lr, fused=device.type == "cuda")
+        self.steps = settings.steps(len(dataset))
+        self.step = 0
+        self.train_s = 0.0
+        self.loss: Tensor = torch.tensor(math.nan)
+        self.pixels = None
+        if device.type == "cuda" and dataset.pixels_NHWC is not None:
+            self.pixels = torch.from_numpy(dataset.pixels_NHWC).to(device)
+
+    def progress(self) -> Progress:
+        loss = self.loss.item() if self.device.type == "cpu" or self.step % 20 == 0 else math.nan
+        return Progress(self.step, self.steps, self.step * self.settings.batch, self.train_s, loss)
+
+    # ------------------------------------------------------------------------------------------------------- one step
+
+    def advance(self, batch: Batch) -> None:
+        """One step of the optimizer."""
+        start = time.perf_counter()
+        settings = self.settings
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(settings, self.step, self.steps)
+        images = batch.images_N3HW.contiguous(memory_format=torch.channels_last)
+        mixed = settings.precision == "bfloat16" and self.device.type == "cuda"
+        self.net.train()
+        with torch.autocast(self.device.type, torch.bfloat16) if mixed else contextlib.nullcontext():
+            outputs = self.net(images)
+        parts = bottom_up_loss(outputs, batch.joints_NPJ3, batch.masks_NHW, batch.size_hw, settings.loss)
+        self.optimizer.zero_grad(set_to_none=True)
+        parts.total.backward()  # type: ignore[no-untyped-call]
+        norm = torch.nn.utils.clip_grad_norm_(self.net.parameters(), settings.clip_norm or math.inf)
+        self.loss = parts.total.detach() + 0 * norm  # not finite if either is not
+        if self.device.type == "cpu" or self.step % 20 == 0:
+            self.check_finite(parts)
+        self.optimizer.step()
+        self.step += 1
+        self._average()
+        self.train_s += time.perf_counter() - start
+
+    def check_finite(self, parts: LossParts | None = None) -> None:
+        """Raise ``TrainingDiverged`` where the last loss or gradient was not finite."""
+        if math.isfinite(self.loss.item()):
+            return
+        detail = ""
+        if parts is not None:
+            maps = ", ".join(f"{value.item():.3g}" for value in parts.heatmaps)
+            detail = f" (heatmaps {maps}; pull {parts.pull.item():.3g}, push {parts.push.item():.3g})"
+        lr = learning_rate(self.settings, self.step, self.steps)
+        raise TrainingDiverged(
+            f"loss or gradient is not finite at step {self.step} of {self.steps}{detail}, lr {lr:.3g}: "
+            "try a lower lr, a longer warmup or clip_norm=1"
+        )
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        if self.ema is None:
+            return
+        decay = min(self.settings.ema, (1 + self.step) / (10 + self.step))  # early weights are soon forgotten
+        ours, theirs = _floats(self.ema), _floats(self.net)
+        torch._foreach_lerp_(ours, theirs, 1 - decay)
+
+    def averaged(self) -> nn.Module:
+        """The network that is evaluated and kept, in evaluation mode."""
+        net: nn.Module = self.net if self.ema is None else self.ema
+        return net.eval()
+
+    # --------------------------------------------------------------------------------------------------------- batches
+
+    @contextlib.contextmanager
+    def batches(self) -> Iterator[Callable[[], Batch]]:
+        """Gives a function for the next batch; photos and GPU batches are prepared while the network computes."""
+        ahead = self.device.type == "cuda" or self.dataset.pixels_NHWC is None
+        if not ahead:
+            yield lambda: self._timed_batch(self.step)
+            return
+        with ThreadPoolExecutor(1) as executor:
+            following: dict[int, Future[Batch]] = {}
+
+            def next_batch() -> Batch:
+                start = time.perf_counter()
+                batch = following.pop(self.step, None) or executor.submit(self._batch, self.step)
+                if self.step + 1 < self.steps:
+                    following[self.step + 1] = executor.submit(self._batch, self.step + 1)
+                ready = batch.result()
+                self.train_s += time.perf_counter() - start
+                return ready
+
+            yield next_batch
+
+    def _timed_batch(self, step: int) -> Batch:
+        start = time.perf_counter()
+        batch = self._batch(step)
+        self.train_s += time.perf_counter() - start
+        return batch
+
+    def _batch(self, step: int) -> Batch:
+        indices = indices_at(self.seed, step, self.settings.batch, len(self.dataset))
+        return make_batch(
+            self.dataset,
+            indices,
+            seed=self.seed,
+            step=step,
+            size_px=self.size_px,
+            augmentation=self.settings.augmentation,
+            device=self.device,
+            pixels_NHWC=self.pixels,
+        )
+
+    # ----------------------------------------------------------------------------------------------------- checkpoints
+
+    def save(self) -> None:
+        """Replace the checkpoint."""
+        self.check_finite()
+        tree: dict[str, Any] = {"net": self.net.state_dict(), "optimizer": {}}
+        if self.ema is not None:
+            tree["ema"] = self.ema.state_dict()
+        for index, state in self.optimizer.state_dict()["state"].items():
+            tree["optimizer"][str(index)] = dict(state)
+        save_tensors(self.path, tree, {"step": self.step, "train_s": self.train_s, "loss": self.loss.item()})
+
+    def resume(self) -> None:
+        """Go on from the checkpoint, if there is one."""
+        if not self.path.exists():
+            return
+        tree, meta = load_tensors(self.path, self.device)
+        self.net.load_state_dict(tree["net"])
+        if self.ema is not None:
+            self.ema.load_state_dict(tree["ema"])
+        state = self.optimizer.state_dict()
+        state["state"] = {int(index): values for index, values in tree["optimizer"].items()}
+        self.optimizer.load_state_dict(state)
+        for parameter, moments in self.optimizer.state.items():
+            for name, value in moments.items():
+                if value.shape == parameter.shape:  # the parameter's memory layout, which the file does not keep
+                    moments[name] = torch.empty_like(parameter).copy_(value)
+        self.step, self.train_s = int(meta["step"]), float(meta["train_s"])
+        self.loss = torch.tensor(meta["loss"], device=self.device)
+
+
+def _floats(net: nn.Module) -> list[Tensor]:
+    return [t for t in (*net.parameters(), *net.buffers()) if t.is_floating_point()]
