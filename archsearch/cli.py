@@ -30,7 +30,9 @@ app.add_typer(data_app, name="data")
 ROOT = Path("runs")
 screen = Console(stderr=True)  # progress and messages; results go to standard output
 
-Overrides = Annotated[list[str] | None, typer.Argument(help="Settings to change, as train.lr=0.01", metavar="KEY=VALUE")]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(help="Settings to change, as train.lr=0.01", metavar="[KEY=VALUE]...")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a machine to read.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the newest run of this study.")]
 RunsFolder = Annotated[Path, typer.Option("--runs", help="The folder of all runs.")]
@@ -101,7 +103,7 @@ def data_scenes(
 @app.command(epilog="Example: archsearch profile higherhrnet-w32 --input 512x512")
 def profile(
     arch: Annotated[str, typer.Argument(help="A known name or a YAML file; `archsearch models` lists the names.")],
-    input: Annotated[str | None, typer.Option(help="Height x width, as 512x512; default: the architecture's own.")] = None,
+    input: Annotated[str | None, typer.Option(help="Height x width, as 512x512; default: its own.")] = None,
     joints: Annotated[int | None, typer.Option(help="Joints that the heads predict; default: its own.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -282,9 +284,8 @@ def evaluate_model(
     from archsearch.data.coco import load_coco
     from archsearch.environment import choose_device
     from archsearch.files import write_json
-    from archsearch.pose.evaluate import bootstrap
     from archsearch.pose.bottomup import predict as run_model
-    from archsearch.pose.evaluate import evaluate
+    from archsearch.pose.evaluate import bootstrap, evaluate
     from archsearch.train.checkpoint import load_model
 
     chosen = choose_device(device)

@@ -38,7 +38,7 @@ def leading(tensor: Tensor, dim: int, whole: Parts, used: Parts) -> Tensor:
         raise ValueError(f"channels {used} do not fit into a layer with {whole}")
     if len(whole) == 1:
         return tensor.narrow(dim, 0, used[0])
-    pieces = tensor.split(list(whole), dim)
+    pieces = torch.split(tensor, list(whole), dim)
     return torch.cat([piece.narrow(dim, 0, u) for piece, u in zip(pieces, used, strict=True)], dim)
 
 
@@ -102,10 +102,12 @@ class Conv(nn.Conv2d):
         ``parts``: how the channels of ``x`` were concatenated; needed only where there is more than one part.
         """
         own = self.kernel_size[0]
-        if x.shape[1] == self.in_channels and kernel in (None, own) and (
-            outputs is None or self.depthwise or outputs in (self.out_channels, self.outputs)
+        if (
+            x.shape[1] == self.in_channels
+            and kernel in (None, own)
+            and (outputs is None or self.depthwise or outputs in (self.out_channels, self.outputs))
         ):
-            return self._conv_forward(x, self.weight, self.bias)
+            return F.conv2d(x, self.weight, self.bias, self.stride, self.padding, 1, self.groups)
         used = (int(x.shape[1]),) if parts is None else parts
         wanted = used if self.depthwise else self.outputs if outputs is None else as_parts(outputs)
         kernel = own if kernel is None else kernel
@@ -172,7 +174,8 @@ class BatchNorm(nn.BatchNorm2d):
 
     def slice(self, features: Parts) -> list[Tensor]:
         """Weight, bias, running mean and running variance for these channels."""
-        assert self.running_mean is not None and self.running_var is not None
+        assert self.running_mean is not None
+        assert self.running_var is not None
         tensors = (self.weight, self.bias, self.running_mean, self.running_var)
         return [leading(tensor, 0, self.features, features) for tensor in tensors]
 
@@ -184,7 +187,8 @@ class BatchNorm(nn.BatchNorm2d):
         weight, bias, mean, var = self.slice(used)
         if not self.training:
             return F.batch_norm(x, mean, var, weight, bias, False, 0.0, self.eps)
-        assert self.num_batches_tracked is not None and self.momentum is not None
+        assert self.num_batches_tracked is not None
+        assert self.momentum is not None
         self.num_batches_tracked.add_(1)
         y = F.batch_norm(x, mean, var, weight, bias, True, self.momentum, self.eps)
         if len(used) > 1:  # the slices of several parts are copies: write them back
@@ -193,7 +197,8 @@ class BatchNorm(nn.BatchNorm2d):
 
     @torch.no_grad()
     def _put(self, mean: Tensor, var: Tensor, used: Parts) -> None:
-        assert self.running_mean is not None and self.running_var is not None
+        assert self.running_mean is not None
+        assert self.running_var is not None
         for whole, sliced in ((self.running_mean, mean), (self.running_var, var)):
             pieces = torch.split(whole, list(self.features))
             for piece, new in zip(pieces, torch.split(sliced, list(used)), strict=True):
@@ -202,7 +207,9 @@ class BatchNorm(nn.BatchNorm2d):
     @torch.no_grad()
     def take(self, larger: BatchNorm) -> None:
         """Fill this layer with its slice of a larger one."""
-        assert self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
         assert larger.num_batches_tracked is not None
         tensors = (self.weight, self.bias, self.running_mean, self.running_var)
         for own, sliced in zip(tensors, larger.slice(self.features), strict=True):
@@ -215,10 +222,10 @@ def take(smaller: nn.Module, larger: nn.Module) -> None:
 
     Raises ``ValueError`` where ``larger`` has no such layer.
     """
-    layers = dict(larger.named_modules())
-    for name, layer in smaller.named_modules():
+    layers: dict[str, Any] = dict(larger.named_modules())
+    own: dict[str, Any] = dict(smaller.named_modules())
+    for name, layer in own.items():
         if isinstance(layer, Conv | Transposed | BatchNorm):
-            source: Any = layers.get(name)
-            if type(source) is not type(layer):
+            if type(layers.get(name)) is not type(layer):
                 raise ValueError(f"the larger network has no {type(layer).__name__} named {name}")
-            layer.take(source)
+            layer.take(layers[name])

@@ -114,7 +114,9 @@ def _receive(job: _Running) -> tuple[str, Any]:
     return kind, value
 
 
-def _work(function: Callable[[Any, Talk], Any], payload: Any, connection: Connection, stop: Event, threads: int) -> None:
+def _work(
+    function: Callable[[Any, Talk], Any], payload: Any, connection: Connection, stop: Event, threads: int
+) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the parent, which asks jobs to stop
     threading.Thread(target=_die_with_parent, daemon=True).start()
     import cv2
@@ -139,5 +141,3 @@ def _die_with_parent() -> None:
     if parent is not None:
         parent.join()
         os._exit(1)
-
-

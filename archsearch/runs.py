@@ -1,9 +1,9 @@
 """One folder a run: ``runs/<study>/<time>/`` with the settings, the environment, the records and what was made.
 
-    study.yaml          the study, resolved: every preset and override written out
-    environment.json    versions, processor, GPU, commit
-    metrics.jsonl       records, append-only: one JSON object a line, told apart by ``kind``
-    checkpoints/ models/ predictions/ plots/ results.csv report.html
+study.yaml          the study, resolved: every preset and override written out
+environment.json    versions, processor, GPU, commit
+metrics.jsonl       records, append-only: one JSON object a line, told apart by ``kind``
+checkpoints/ models/ predictions/ plots/ results.csv report.html
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def latest(name: str, root: Path) -> Run:
 
 
 def reopen(path: Path, study: dict[str, Any]) -> Run:
-    """An existing run that goes on with the same settings. Raises ``InputError`` where they differ, naming the field."""
+    """An existing run that goes on with the same settings. Raises ``InputError`` naming a field that differs."""
     if not (path / "study.yaml").exists():
         raise InputError(f"{path}: not a run's folder, it has no study.yaml")
     before = read_yaml(path / "study.yaml")

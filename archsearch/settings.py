@@ -1,4 +1,4 @@
-"""Study files: typed settings, overrides from the command line, and errors that name the file, the field and the value."""
+"""Study files: typed settings, overrides from the command line, errors that name the file, the field and the value."""
 
 from __future__ import annotations
 

@@ -44,7 +44,9 @@ class CocoData(Settings):
 DataSettings = Annotated[SceneData | CocoData, Field(discriminator="kind")]
 
 
-def load_data(settings: SceneData | CocoData, *, cache: Path | None = None, workers: int = 1) -> tuple[Dataset, Dataset]:
+def load_data(
+    settings: SceneData | CocoData, *, cache: Path | None = None, workers: int = 1
+) -> tuple[Dataset, Dataset]:
     """The training and the validation data set.
 
     ``cache``: a folder in which drawn scenes are kept. Raises ``InputError`` where files are missing or wrong.
@@ -71,4 +73,5 @@ def _check_present(settings: CocoData) -> None:
         name, path = missing[0]
         more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
         source = f"; {settings.source}" if settings.source else ""
-        raise InputError(f"data.{name}: {path}: not there{more}; set data.root to the folder of {settings.name}{source}")
+        hint = f"set data.root to the folder of {settings.name}{source}"
+        raise InputError(f"data.{name}: {path}: not there{more}; {hint}")

@@ -7,6 +7,7 @@ A sequence of architectures in which high-resolution branches lose block after b
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -73,7 +74,7 @@ class ShrinkStudy(Settings):
     @field_validator("height_edges_px", mode="after")
     @classmethod
     def _edges_rise(cls, edges: tuple[float, ...]) -> tuple[float, ...]:
-        if len(edges) < 2 or any(a >= b for a, b in zip(edges, edges[1:], strict=False)):
+        if len(edges) < 2 or any(a >= b for a, b in itertools.pairwise(edges)):
             raise ValueError(f"{edges} do not rise")
         return edges
 
@@ -109,7 +110,7 @@ def _base_arch(base: Any) -> HRNet:
 
 def check_sequence(configurations: tuple[Configuration, ...]) -> None:
     """Raise ``ValueError`` naming the first entry of an ``A`` that grows, or a width that falls."""
-    for before, after in zip(configurations, configurations[1:], strict=False):
+    for before, after in itertools.pairwise(configurations):
         shapes = [[len(stage) for stage in c.A] for c in (before, after)]
         if shapes[0] != shapes[1]:
             raise ValueError(f"{after.name}: A has stages of {shapes[1]} branches, {before.name} of {shapes[0]}")

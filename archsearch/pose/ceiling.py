@@ -35,9 +35,8 @@ def ceiling(
         batch = eval_batch(dataset, [index], size_px, multiple=decode.multiple)
         outputs = perfect_outputs(batch, loss, decode, strides)
         heatmaps_NJHW, tags_NJHWT = infer(_Fixed(outputs), batch.images_N3HW, dataset.skeleton, decode)
-        persons, scores = people_of(
-            heatmaps_NJHW[0].numpy(), tags_NJHWT[0].numpy(), batch.matrices_N23[0], batch.size_hw, dataset.skeleton, decode
-        )
+        maps, tags = heatmaps_NJHW[0].numpy(), tags_NJHWT[0].numpy()
+        persons, scores = people_of(maps, tags, batch.matrices_N23[0], batch.size_hw, dataset.skeleton, decode)
         results += results_of(dataset.images[index].id, persons, scores)
     return evaluate(dataset.annotations, results, dataset.skeleton)
 
@@ -69,7 +68,7 @@ def perfect_outputs(batch: Batch, loss: LossSettings, decode: DecodeSettings, st
 
 def _tags(batch: Batch, loss: LossSettings, like: Tensor) -> Tensor:
     """Each cell carries the tag of the person whose joint is nearest to it."""
-    count, joints, height, width = like.shape
+    height, width = like.shape[2:]
     index_NPJ, valid_NPJ = tag_positions(batch.joints_NPJ3, batch.size_hw, (height, width), style=loss.style)
     people = index_NPJ.shape[1]
     if people == 0:

@@ -79,7 +79,8 @@ class Interval:
 def evaluate(annotations: dict[str, Any], results: list[dict[str, Any]], skeleton: Skeleton) -> Scores:
     """Scores of ``results`` (COCO results format, at most 20 an image count) on a COCO keypoints JSON.
 
-    People without ``area``, and all people of CrowdPose, are taken to cover 0.53 of their box. No results at all give an AP of 0. Neither argument is changed.
+    People without ``area``, and all people of CrowdPose, are taken to cover 0.53 of their box. No results at all give
+    an AP of 0. Neither argument is changed.
 
     Raises ``InputError`` naming a result with another number of joints than the skeleton or an unknown image, and on
     annotations without a person to find.

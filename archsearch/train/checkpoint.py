@@ -89,7 +89,7 @@ def save_model(folder: Path | str, net: nn.Module, arch: Arch, skeleton: Skeleto
 
 
 def load_model(folder: Path | str, device: torch.device | str = "cpu") -> Model:
-    """What :func:`save_model` wrote, in evaluation mode. Raises ``InputError`` where a file is missing or does not fit."""
+    """What :func:`save_model` wrote, in evaluation mode. Raises ``InputError`` where a file is missing or misfits."""
     folder = Path(folder)
     arch = load_arch(folder / "arch.yaml")
     path = folder / "weights.safetensors"
