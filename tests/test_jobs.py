@@ -1,0 +1,95 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from archsearch.jobs import JobFailed, Talk, run_jobs
+
+
+def double(payload: int, talk: Talk) -> int:
+    talk.send(("seen", payload))
+    return 2 * payload
+
+
+def fail(payload: str, talk: Talk) -> None:
+    if payload == "value":
+        raise ValueError("lr -1 is wrong")
+    if payload == "bug":
+        raise KeyError("nothing")
+    os._exit(7)
+
+
+def wait_for_stop(payload: int, talk: Talk) -> str:
+    talk.send("started")
+    while not talk.should_stop():
+        time.sleep(0.01)
+    return "stopped"
+
+
+def test_results_come_in_the_order_of_the_payloads() -> None:
+    messages: list[Any] = []
+    assert run_jobs(double, [3, 1, 2], workers=2, on_message=lambda i, m: messages.append((i, m))) == [6, 2, 4]
+    assert sorted(messages) == [(0, ("seen", 3)), (1, ("seen", 1)), (2, ("seen", 2))]
+
+
+@pytest.mark.parametrize(
+    ("payload", "kind", "words"),
+    [("value", ValueError, "^lr -1 is wrong$"), ("bug", JobFailed, "KeyError"), ("exit", JobFailed, "exit code 7")],
+)
+def test_a_failure_reaches_the_parent(payload: str, kind: type[Exception], words: str) -> None:
+    with pytest.raises(kind, match=words):
+        run_jobs(fail, [payload], workers=1)
+
+
+def test_running_jobs_are_asked_to_stop_and_waiting_ones_never_begin() -> None:
+    started: list[int] = []
+    results = run_jobs(
+        wait_for_stop, [0, 1, 2], workers=2, on_message=lambda i, _: started.append(i), should_stop=lambda: bool(started)
+    )
+    assert "stopped" in results
+    assert results[2] is None
+
+
+SCRIPT = """
+import sys, time
+from archsearch.jobs import run_jobs
+sys.path.insert(0, {folder!r})
+import test_jobs
+if __name__ == "__main__":
+    run_jobs(test_jobs.sleeper, [{pidfile!r}], workers=1)
+"""
+
+
+def sleeper(pidfile: str, talk: Talk) -> None:
+    Path(pidfile).write_text(str(os.getpid()))
+    time.sleep(120)
+
+
+def test_jobs_end_with_a_parent_that_was_killed(tmp_path: Path) -> None:
+    script, pidfile = tmp_path / "s.py", tmp_path / "pid"
+    script.write_text(SCRIPT.format(folder=str(Path(__file__).parent), pidfile=str(pidfile)))
+    parent = subprocess.Popen([sys.executable, str(script)])
+    _wait(lambda: pidfile.exists() and pidfile.read_text() != "")
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    child = int(pidfile.read_text())
+    _wait(lambda: not _alive(child))
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().split()[2] not in "ZX"
+    except OSError:
+        return False
+
+
+def _wait(condition: Any, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
