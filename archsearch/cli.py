@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -15,6 +17,9 @@ from rich.table import Table
 from archsearch.files import InputError
 from archsearch.jobs import JobFailed
 from archsearch.progress import board, interruptible
+
+if TYPE_CHECKING:
+    from archsearch.runs import Run
 
 app = typer.Typer(
     name="archsearch",
@@ -166,27 +171,45 @@ def shrink(
     as_json: AsJson = False,
 ) -> None:
     """The gradual-shrinking experiment: train, evaluate, cost and compare a sequence of architectures."""
-    from archsearch.experiments.shrink import ShrinkStudy, resolved, run_study
-    from archsearch.report.shrink import write_report
-    from archsearch.runs import latest, reopen, start
     from archsearch.settings import find_study, parse, read_study
 
     path = find_study(study)
-    settings = parse(ShrinkStudy, read_study(path, overrides or []), path)
-    plain = resolved(settings)
-    run = reopen(latest(settings.name, runs).path, plain) if resume else start(settings.name, plain, runs)
-    screen.print(f"run folder: {run.path}", highlight=False)
-    with interruptible(screen) as pressed, board(screen) as shown:
-        finished = run_study(settings, run, on_event=_Events(shown), should_stop=pressed)
-    if not finished:
-        screen.print(f"stopped; go on with: archsearch shrink {study} --resume", highlight=False)
-        raise typer.Exit(130)
-    rows = write_report(run)
+    fields = read_study(path, overrides or [])
+    from archsearch.experiments.shrink import ShrinkStudy, resolved, run_study
+    from archsearch.report.shrink import write_report
+
+    settings = parse(ShrinkStudy, fields, path)
+    with _run(settings.name, resolved(settings), runs, resume) as run:
+        with interruptible(screen) as pressed, board(screen) as shown:
+            finished = run_study(settings, run, on_event=_Events(shown), should_stop=pressed)
+        if not finished:
+            _stopped("shrink", study)
+        rows = write_report(run)
     if as_json:
         _print_json(rows)
     else:
         _print_table(f"{settings.name}: {settings.question}", rows)
         print(f"{run.path / 'results.csv'}\n{run.path / 'report.html'}\n{run.path / 'plots'}")
+
+
+@contextmanager
+def _run(name: str, study: dict[str, Any], root: Path, resume: bool) -> Iterator[Run]:
+    """The run's folder; a new one that fails before its first record leaves nothing behind."""
+    from archsearch.runs import discard, latest, reopen, start
+
+    run = reopen(latest(name, root).path, study) if resume else start(name, study, root)
+    screen.print(f"run folder: {run.path}", highlight=False, soft_wrap=True)
+    try:
+        yield run
+    except ValueError:
+        if not resume and not run.metrics.exists():
+            discard(run, root)
+        raise
+
+
+def _stopped(command: str, study: str) -> None:
+    screen.print(f"stopped; go on with: archsearch {command} {study} --resume", highlight=False)
+    raise typer.Exit(130)
 
 
 class _Events:
@@ -215,21 +238,22 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train one architecture from scratch and evaluate it."""
-    from archsearch.experiments.single import TrainStudy, resolved, run_training
-    from archsearch.runs import latest, reopen, start
     from archsearch.settings import find_study, parse, read_study
 
     path = find_study(study)
-    settings = parse(TrainStudy, read_study(path, [*_data_overrides(annotations, images), *(overrides or [])]), path)
-    plain = resolved(settings)
-    run = reopen(latest(settings.name, runs).path, plain) if resume else start(settings.name, plain, runs)
-    screen.print(f"run folder: {run.path}", highlight=False)
-    with interruptible(screen) as pressed, board(screen) as shown:
+    fields = read_study(path, [*_data_overrides(annotations, images), *(overrides or [])])
+    from archsearch.experiments.single import TrainStudy, resolved, run_training
+
+    settings = parse(TrainStudy, fields, path)
+    with (
+        _run(settings.name, resolved(settings), runs, resume) as run,
+        interruptible(screen) as pressed,
+        board(screen) as shown,
+    ):
         result = run_training(settings, run, on_event=_Events(shown), should_stop=pressed)
     if result is None:
-        screen.print(f"stopped; go on with: archsearch train {study} --resume", highlight=False)
-        raise typer.Exit(130)
-    if as_json:
+        _stopped("train", study)
+    elif as_json:
         _print_json(result)
     else:
         _print_figures(f"{settings.name} on {settings.data.kind}", result)

@@ -9,6 +9,7 @@ checkpoints/ models/ predictions/ plots/ results.csv report.html
 from __future__ import annotations
 
 import datetime
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,14 @@ def start(name: str, study: dict[str, Any], root: Path) -> Run:
     write_json(path / "environment.json", environment())
     write_text(path / "study.yaml", study_text(study))
     return Run(path)
+
+
+def discard(run: Run, root: Path) -> None:
+    """Remove a run that recorded nothing, and the folders above it that this leaves empty, up to ``root``."""
+    shutil.rmtree(run.path)
+    for folder in (run.path.parent, root):
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def latest(name: str, root: Path) -> Run:
