@@ -226,6 +226,8 @@ def take(smaller: nn.Module, larger: nn.Module) -> None:
     own: dict[str, Any] = dict(smaller.named_modules())
     for name, layer in own.items():
         if isinstance(layer, Conv | Transposed | BatchNorm):
-            if type(layers.get(name)) is not type(layer):
+            source: Any = layers.get(name)
+            alike = type(source) is type(layer)
+            if not alike:
                 raise ValueError(f"the larger network has no {type(layer).__name__} named {name}")
-            layer.take(layers[name])
+            layer.take(source)

@@ -4,15 +4,29 @@ from pathlib import Path
 
 import pytest
 
-from archsearch.files import InputError, append_jsonl, read_json, read_jsonl, read_yaml, replacing, write_json, write_text
+from archsearch.files import (
+    InputError,
+    append_jsonl,
+    read_json,
+    read_jsonl,
+    read_yaml,
+    replacing,
+    write_json,
+    write_text,
+)
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     write_json(path, {"x": 1})
-    with pytest.raises(RuntimeError), replacing(path) as temporary:
-        temporary.write_text("half")
-        raise RuntimeError
+
+    def fail_halfway() -> None:
+        with replacing(path) as temporary:
+            temporary.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail_halfway()
     assert read_json(path) == {"x": 1}
     assert os.listdir(tmp_path) == ["a.json"]
 

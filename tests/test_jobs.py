@@ -49,7 +49,11 @@ def test_a_failure_reaches_the_parent(payload: str, kind: type[Exception], words
 def test_running_jobs_are_asked_to_stop_and_waiting_ones_never_begin() -> None:
     started: list[int] = []
     results = run_jobs(
-        wait_for_stop, [0, 1, 2], workers=2, on_message=lambda i, _: started.append(i), should_stop=lambda: bool(started)
+        wait_for_stop,
+        [0, 1, 2],
+        workers=2,
+        on_message=lambda i, _: started.append(i),
+        should_stop=lambda: bool(started),
     )
     assert "stopped" in results
     assert results[2] is None

@@ -23,7 +23,13 @@ def run(net: Callable[..., Any], *shape: int) -> tuple[Any, list[Op]]:
 
 
 # One small network a family, at a small input: what is true of a family does not depend on the size.
-FAMILIES = {"litepose-xs": (64, 64), "higherhrnet-w16-baseline": (64, 64), "hrnet-w32": (64, 32)}
+FAMILIES = {
+    "litepose-xs": (64, 64),
+    "higherhrnet-w18-shrink3": (64, 64),
+    "small-hrnet-w16": (64, 32),
+    "litehrnet-18": (64, 64),
+    "efficienthrnet-h4": (64, 64),
+}
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -68,9 +74,7 @@ def test_shapes_are_those_of_the_real_run(name: str) -> None:
         (nn.BatchNorm2d(2), "batch_norm", (1, 2, 7, 6), (1, 2, 7, 6)),
     ],
 )
-def test_operators(
-    function: Callable[..., Any], kind: str, inputs: tuple[int, ...], shapes: tuple[int, ...]
-) -> None:
+def test_operators(function: Callable[..., Any], kind: str, inputs: tuple[int, ...], shapes: tuple[int, ...]) -> None:
     found, ops = run(function, *inputs)
     assert found.shape == shapes == tuple(function(torch.zeros(inputs)).shape)
     assert [op.kind for op in ops] == [kind]

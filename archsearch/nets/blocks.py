@@ -14,28 +14,30 @@ from archsearch.elastic import BatchNorm, Conv, Parts
 
 
 class ConvBN(nn.Module):
-    """Convolution, batch normalisation and, where asked for, an activation: ``"relu"``, ``"relu6"`` or none."""
+    """Convolution, batch normalisation and, where asked for, an activation; see :func:`activation`."""
 
     def __init__(
         self,
         inputs: int | Sequence[int],
-        outputs: int,
+        outputs: int | Sequence[int],
         kernel: int = 1,
         stride: int = 1,
         *,
         depthwise: bool = False,
+        bias: bool = False,
         act: str | None = None,
+        conv: type[Conv] = Conv,
     ) -> None:
         super().__init__()
-        self.conv = Conv(inputs, outputs, kernel, stride, depthwise=depthwise)
+        self.conv = conv(inputs, outputs, kernel, stride, depthwise=depthwise, bias=bias)
         self.bn = BatchNorm(outputs)
         self.act = activation(act)
 
     def forward(
-        self, x: Tensor, outputs: int | None = None, kernel: int | None = None, parts: Parts | None = None
+        self, x: Tensor, outputs: int | Parts | None = None, kernel: int | None = None, parts: Parts | None = None
     ) -> Tensor:
-        """(N, C, H, W) to (N, outputs, H / stride, W / stride)."""
-        x = self.bn(self.conv(x, outputs, kernel, parts))
+        """(N, C, H, W) to (N, outputs, H / stride, W / stride); ``parts`` are those of the input's channels."""
+        x = self.bn(self.conv(x, outputs, kernel, parts), outputs if isinstance(outputs, tuple) else None)
         return x if self.act is None else self.act(x)
 
 
@@ -43,10 +45,45 @@ def activation(name: str | None) -> nn.Module | None:
     """The module of an activation's name, None for None. Raises ``ValueError`` on an unknown name."""
     if name is None:
         return None
-    kinds = {"relu": nn.ReLU, "relu6": nn.ReLU6}
+    if name == "sigmoid":
+        return nn.Sigmoid()
+    kinds = {"relu": nn.ReLU, "relu6": nn.ReLU6, "silu": nn.SiLU}
     if name not in kinds:
-        raise ValueError(f"activation {name} is not one of {', '.join(kinds)}")
+        raise ValueError(f"activation {name} is not one of sigmoid, {', '.join(kinds)}")
     return kinds[name](inplace=True)
+
+
+class Separable(nn.Module):
+    """A depthwise 3x3 convolution, then a 1x1 one, each normalised; ``act`` after the second only."""
+
+    def __init__(
+        self, inputs: int | Sequence[int], outputs: int, stride: int = 1, *, kernel: int = 3, act: str | None = None
+    ) -> None:
+        super().__init__()
+        self.depthwise = ConvBN(inputs, inputs, kernel, stride, depthwise=True)
+        self.pointwise = ConvBN(inputs, outputs, act=act)
+
+    def forward(self, x: Tensor, outputs: int | None = None) -> Tensor:
+        """(N, C, H, W) to (N, outputs, H / stride, W / stride)."""
+        return self.pointwise(self.depthwise(x), outputs)  # type: ignore[no-any-return]
+
+
+class Excitation(nn.Module):
+    """Squeeze-and-excitation (CVPR 2018): a weight from 0 to 1 for each channel, from the averages of all of them."""
+
+    def __init__(self, width: int, middle: int, act: str) -> None:
+        super().__init__()
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.squeeze = Conv(width, middle, bias=True)
+        self.act = activation(act)
+        self.expand = Conv(middle, width, bias=True)
+        self.sigmoid = nn.Sigmoid()
+
+    def forward(self, x: Tensor, middle: int) -> Tensor:
+        """(N, C, H, W) to the same shape, with ``middle`` channels between the two convolutions."""
+        y = self.squeeze(self.pool(x), middle)
+        y = y if self.act is None else self.act(y)
+        return x * self.sigmoid(self.expand(y, int(x.shape[1])))  # type: ignore[no-any-return]
 
 
 class Basic(nn.Module):

@@ -13,6 +13,11 @@ from torch import Tensor, nn
 
 from archsearch.elastic import BatchNorm, Conv, Transposed
 from archsearch.nets.blocks import Basic
+from archsearch.nets.features import Pyramid
+
+# finest: the finest branch (HRNetV1). concat: all branches upsampled, concatenated and mixed (HRNetV2, TPAMI 2020).
+# iterative: from the coarsest to the finest, each added to the next (Lite-HRNet's published head).
+Features = Literal["finest", "concat", "iterative"]
 
 
 @dataclass(frozen=True)
@@ -40,13 +45,24 @@ class BottomUp:
 
     kind: Literal["bottom_up"] = "bottom_up"
     deconvs: tuple[Deconv, ...] = (Deconv(),)
+    features: Features = "finest"  # what of the branches the maps are made from
 
 
 @dataclass(frozen=True)
 class TopDown:
-    """Heatmaps at 1/4 of one person's box (HRNet, CVPR 2019, section 3)."""
+    """Heatmaps at 1/4 of one person's box (HRNet, CVPR 2019, section 3).
+
+    ``pyramid`` are the channels of the levels of a feature pyramid on concatenated features (HRNetV2p); heatmaps are
+    then predicted at each level: 1/4, 1/8, ...
+    """
 
     kind: Literal["top_down"] = "top_down"
+    features: Features = "finest"  # what of the branches the maps are made from
+    pyramid: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.pyramid and self.features != "concat":
+            raise ValueError(f"a pyramid needs features concat, not {self.features}")
 
 
 class BottomUpHead(nn.Module):
@@ -90,16 +106,25 @@ class DeconvRow(nn.Module):
         x = self.relu(self.bn(self.deconv(x, deconv.width, parts)))
         for module, block in zip(self.blocks, deconv.blocks, strict=False):
             x = module(x, block.kernel)
-        return x
+        return x  # type: ignore[no-any-return]
 
 
 class TopDownHead(nn.Module):
-    """One 1x1 convolution."""
+    """One 1x1 convolution, or one for each level of a pyramid."""
 
-    def __init__(self, width: int, joints: int) -> None:
+    def __init__(self, head: TopDown, width: int, joints: int) -> None:
         super().__init__()
-        self.final = Conv(width, joints, bias=True)
+        self.final: Conv | None = None
+        self.pyramid: Pyramid | None = None
+        if head.pyramid:
+            self.pyramid = Pyramid(width, head.pyramid, joints)
+        else:
+            self.final = Conv(width, joints, bias=True)
 
-    def forward(self, x: Tensor) -> list[Tensor]:
-        """(N, C, H/4, W/4) to [(N, J, H/4, W/4)]."""
+    def forward(self, x: Tensor, head: TopDown) -> list[Tensor]:
+        """(N, C, H/4, W/4) to [(N, J, H/4, W/4)]; with a pyramid also (N, J, H/8, W/8) and so on."""
+        if head.pyramid:
+            assert self.pyramid is not None
+            return self.pyramid(x, head.pyramid)  # type: ignore[no-any-return]
+        assert self.final is not None
         return [self.final(x)]

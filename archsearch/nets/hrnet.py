@@ -1,8 +1,9 @@
 """The HRNet family: branches of falling resolution that run side by side and exchange what they find.
 
-HRNet (CVPR 2019) top-down, HigherHRNet (CVPR 2020) bottom-up, and everything between them that the gradual shrinking of
-LitePose (CVPR 2022, section 3.2) makes of them. ``A = <A1, A2, A3, A4>`` of that paper are the depths of the branches
-in each stage: ``A1`` is ``len(stem.blocks)``, ``A2[b]`` is ``len(stages[0].branches[b])``, and so on.
+HRNet (CVPR 2019) top-down, HigherHRNet (CVPR 2020) bottom-up, Lite-HRNet (CVPR 2021) with its light blocks, and
+everything between them, as the gradual shrinking of LitePose makes it (CVPR 2022, section 3.2). ``A = <A1, A2, A3,
+A4>`` of that paper are the depths of the branches in each stage: ``A1`` is ``len(stem.blocks)``, ``A2[b]`` is
+``len(stages[0].branches[b])``, and so on.
 
 Shapes: N batch, C channels, H and W height and width of the network's input. Branch b has 1 / 2^(2 + b) of it.
 """
@@ -16,30 +17,50 @@ from torch import Tensor, nn
 
 from archsearch.elastic import Parts
 from archsearch.nets.blocks import Basic, Bottleneck, ConvBN, Plain
+from archsearch.nets.features import gather
 from archsearch.nets.heads import Block, BottomUp, BottomUpHead, TopDown, TopDownHead
+from archsearch.nets.links import Exchange, Transition
+from archsearch.nets.lite_blocks import FULL, Lite, LiteStemNet, Shuffle, Weighting
 
-KINDS = ("basic",)
+KINDS = ("basic", "shuffle", "weighting")
 
 
 @dataclass(frozen=True)
 class Stem:
-    """Two 3x3 convolutions of stride 2 with ``width`` channels, then bottlenecks of ``planes`` (stage 1)."""
+    """From the image to 1/4 of its resolution.
+
+    ``residual``: two 3x3 convolutions of stride 2 with ``width`` channels, then bottlenecks of ``planes`` (stage 1).
+    ``lite``: one such convolution and a shuffle unit of stride 2, its expanded half of ``planes``; no blocks.
+    """
 
     width: int = 64
     planes: int = 64
     blocks: tuple[Block, ...] = (Block(),) * 4
+    kind: Literal["residual", "lite"] = "residual"
+
+    def __post_init__(self) -> None:
+        if self.kind == "lite" and (self.blocks or self.width % 2):
+            raise ValueError(f"a lite stem of width {self.width} with {len(self.blocks)} blocks: even, and without any")
+
+    @property
+    def outputs(self) -> int:
+        """Channels at 1/4."""
+        return 4 * self.planes if self.blocks else self.width
 
 
 @dataclass(frozen=True)
 class Stage:
     """Modules of parallel branches. ``branches[b]`` are the blocks of branch b; none is one 3x3 conv-BN-ReLU6.
 
-    ``kind`` names the blocks; in a supernet it may name alternatives, ``"basic|shuffle"``.
+    ``kind`` names the blocks: ``basic`` (residual), ``shuffle`` or ``weighting``, the latter two halving the channels.
+    In a supernet it may name alternatives, ``"basic|shuffle"``, each with weights of its own. A weighting block at
+    depth d spans the branches that are deeper than d.
     """
 
     modules: int
     branches: tuple[tuple[Block, ...], ...]
     kind: str = "basic"
+    lite: Lite = FULL
 
     def __post_init__(self) -> None:
         unknown = [kind for kind in self.kind.split("|") if kind not in KINDS]
@@ -58,7 +79,11 @@ class Stage:
 
 @dataclass(frozen=True)
 class HRNet:
-    """An HRNet-style architecture; ``widths[b]`` are the channels of branch b in every stage."""
+    """An HRNet-style architecture; ``widths[b]`` are the channels of branch b in every stage.
+
+    ``links`` says whether the 3x3 convolutions that join branches are dense or separable (depthwise, then 1x1),
+    ``fusion`` how branches are summed: once each, or as published Lite-HRNet weights need it (see ``Exchange``).
+    """
 
     kind: Literal["hrnet"]
     input_hw: tuple[int, int]
@@ -67,6 +92,8 @@ class HRNet:
     stages: tuple[Stage, ...]
     head: BottomUp | TopDown
     joints: int = 17
+    links: Literal["dense", "separable"] = "dense"
+    fusion: Literal["sum", "authors"] = "sum"
 
     def __post_init__(self) -> None:
         counts = [len(stage.branches) for stage in self.stages]
@@ -74,9 +101,14 @@ class HRNet:
             raise ValueError(f"stages of {counts} branches with widths {self.widths}")
         if min((*self.widths, self.stem.width, self.stem.planes, self.joints)) < 1:
             raise ValueError(f"widths {self.widths}, stem {self.stem.width}, joints {self.joints} must be positive")
+        for s, stage in enumerate(self.stages):
+            odd = [width for width in self.widths[: len(stage.branches)] if width % 2]
+            if odd and stage.kind != "basic":
+                raise ValueError(f"width {odd[0]} is odd: {stage.kind} blocks of stage {s} halve it")
         step = self.stride
         if any(n < step or n % step for n in self.input_hw):
-            raise ValueError(f"input {self.input_hw[0]}x{self.input_hw[1]} is not a multiple of {step}, the coarsest branch")
+            height, width = self.input_hw
+            raise ValueError(f"input {height}x{width} is not a multiple of {step}, the coarsest branch")
 
     @property
     def stride(self) -> int:
@@ -90,7 +122,7 @@ class HRNet:
 
     @property
     def blocks(self) -> int:
-        """The number of residual blocks in the body, as the shrinking study counts them."""
+        """The number of blocks in the body, as the shrinking study counts them."""
         return len(self.stem.blocks) + sum(stage.modules * sum(stage.depths) for stage in self.stages)
 
 
@@ -101,37 +133,46 @@ class HRNetNet(nn.Module):
         super().__init__()
         self.arch = arch
         self.joints = arch.joints if joints is None else joints
-        self.stem = StemNet(arch.stem)
-        widths: Parts = (4 * arch.stem.planes,)
+        stem = arch.stem
+        self.stem = LiteStemNet(stem.width, stem.planes) if stem.kind == "lite" else StemNet(stem)
+        widths: Parts = (stem.outputs,)
+        head = arch.head
         transitions, stages = [], []
         for s, stage in enumerate(arch.stages):
             wanted = arch.widths[: len(stage.branches)]
-            transitions.append(Transition(widths, wanted, keep=s > 0))
-            last = s == len(arch.stages) - 1
-            stages.append(StageNet(stage, wanted, outputs=1 if last else len(wanted)))
+            transitions.append(Transition(widths, wanted, keep=s > 0, links=arch.links))
+            last = s == len(arch.stages) - 1 and head.features == "finest"
+            outputs = 1 if last else len(wanted)
+            stages.append(StageNet(stage, wanted, outputs, links=arch.links, fusion=arch.fusion))
             widths = wanted
         self.transitions = nn.ModuleList(transitions)
         self.stages = nn.ModuleList(stages)
-        head = arch.head
+        self.features, width = gather(head.features, widths)
         self.head: BottomUpHead | TopDownHead
         if isinstance(head, BottomUp):
-            self.head = BottomUpHead(head, widths[0], self.joints)
+            self.head = BottomUpHead(head, width, self.joints)
         else:
-            self.head = TopDownHead(widths[0], self.joints)
+            self.head = TopDownHead(head, width, self.joints)
 
     def forward(self, x: Tensor, arch: HRNet | None = None) -> list[Tensor]:
         """(N, 3, H, W) to heatmaps: [(N, J+T, H/4, W/4), (N, J, H/2, W/2)] bottom-up, [(N, J, H/4, W/4)] top-down.
 
         ``arch``: None for the architecture that the network was built at, else any that it holds.
+        Raises ``ValueError`` where the network does not hold what ``arch`` asks for, or where ``arch`` is None and
+        the network holds alternatives.
         """
         arch = self.arch if arch is None else arch
-        xs = [self.stem(x, arch.stem)]
+        if (arch.stem.kind, arch.links, arch.fusion) != (self.arch.stem.kind, self.arch.links, self.arch.fusion):
+            raise ValueError(
+                f"stem {arch.stem.kind}, links {arch.links}, fusion {arch.fusion}: this network has "
+                f"{self.arch.stem.kind}, {self.arch.links}, {self.arch.fusion}"
+            )
+        xs = [self.stem(x, arch.stem.width, arch.stem.planes, arch.stem.blocks)]
         for transition, module, stage in zip(self.transitions, self.stages, arch.stages, strict=True):
             widths = arch.widths[: len(stage.branches)]
             xs = module(transition(xs, widths), stage, widths)
-        if isinstance(arch.head, BottomUp):
-            return self.head(xs[0], arch.head)  # type: ignore[no-any-return]
-        return self.head(xs[0])  # type: ignore[no-any-return]
+        features = xs[0] if self.features is None else self.features(xs)
+        return self.head(features, arch.head)  # type: ignore[no-any-return]
 
 
 class StemNet(nn.Module):
@@ -147,46 +188,29 @@ class StemNet(nn.Module):
             rows.append(Bottleneck(inputs, stem.planes, block.kernel, first=i == 0))
         self.blocks = nn.ModuleList(rows)
 
-    def forward(self, x: Tensor, stem: Stem) -> Tensor:
+    def forward(self, x: Tensor, width: int, planes: int, blocks: tuple[Block, ...]) -> Tensor:
         """(N, 3, H, W) to (N, 4 planes, H/4, W/4)."""
-        x = self.conv2(self.conv1(x, stem.width), stem.width)
-        for module, block in zip(self.blocks, stem.blocks, strict=False):
-            x = module(x, stem.planes, block.kernel)
+        if len(blocks) > len(self.blocks):
+            raise ValueError(f"{len(blocks)} blocks do not fit into a stem of {len(self.blocks)}")
+        x = self.conv2(self.conv1(x, width), width)
+        for module, block in zip(self.blocks, blocks, strict=False):
+            x = module(x, planes, block.kernel)
         return x
 
 
-class Transition(nn.Module):
-    """Between stages: new branches are made from the coarsest one by 3x3 convolutions of stride 2.
-
-    ``keep``: the branches that exist pass unchanged; the stem's single output is brought to the first width instead.
-    """
-
-    def __init__(self, inputs: Parts, outputs: Parts, *, keep: bool) -> None:
-        super().__init__()
-        self.first = None if keep else ConvBN(inputs[0], outputs[0], 3, act="relu")
-        rows = []
-        for new in range(len(inputs), len(outputs)):
-            rows.append(Down(inputs[-1], outputs[new], new - len(inputs) + 1, act="relu"))
-        self.new = nn.ModuleList(rows)
-
-    def forward(self, xs: list[Tensor], widths: Parts) -> list[Tensor]:
-        """Tensors of the branches before to those after; ``widths`` are the channels after."""
-        ys = list(xs) if self.first is None else [self.first(xs[0], widths[0])]
-        for chain, width in zip(self.new, widths[len(xs) :], strict=True):
-            ys.append(chain(xs[-1], width))
-        return ys
-
-
 class StageNet(nn.Module):
-    """Modules in a row; the last one of a network gives only the finest branch (``outputs`` 1)."""
+    """Modules in a row; the last one of a network may give only the finest branch (``outputs`` 1)."""
 
-    def __init__(self, stage: Stage, widths: Parts, outputs: int) -> None:
+    def __init__(self, stage: Stage, widths: Parts, outputs: int, *, links: str = "dense", fusion: str = "sum") -> None:
         super().__init__()
-        self.row = nn.ModuleList(ModuleNet(stage, widths, len(widths)) for _ in range(stage.modules - 1))
-        self.last = ModuleNet(stage, widths, outputs)
+        row = [ModuleNet(stage, widths, len(widths), links, fusion) for _ in range(stage.modules - 1)]
+        self.row = nn.ModuleList(row)
+        self.last = ModuleNet(stage, widths, outputs, links, fusion)
 
     def forward(self, xs: list[Tensor], stage: Stage, widths: Parts) -> list[Tensor]:
         """Tensors of the branches to those after the stage."""
+        if stage.modules > len(self.row) + 1:
+            raise ValueError(f"{stage.modules} modules do not fit into a stage of {len(self.row) + 1}")
         for module, _ in zip(self.row, range(stage.modules - 1), strict=False):
             xs = module(xs, stage, widths)
         return self.last(xs, stage, widths)  # type: ignore[no-any-return]
@@ -195,86 +219,66 @@ class StageNet(nn.Module):
 class ModuleNet(nn.Module):
     """Branches side by side, then an exchange between them (HRNet, section 3, "repeated multi-scale fusion")."""
 
-    def __init__(self, stage: Stage, widths: Parts, outputs: int) -> None:
+    def __init__(self, stage: Stage, widths: Parts, outputs: int, links: str, fusion: str) -> None:
         super().__init__()
-        kinds = stage.kind.split("|")
+        self.kinds = stage.kind.split("|")
         self.branches = nn.ModuleList(
-            Branch(width, blocks, kinds) for width, blocks in zip(widths, stage.branches, strict=True)
+            Branch(width, blocks, self.kinds, stage.lite) for width, blocks in zip(widths, stage.branches, strict=True)
         )
-        self.exchange = Exchange(widths, outputs)
+        deepest = max(stage.depths) if "weighting" in self.kinds else 0
+        self.weighting = nn.ModuleList(Weighting(widths, kernels_at(stage, d), stage.lite) for d in range(deepest))
+        self.exchange = Exchange(widths, outputs, links=links, fusion=fusion)
 
     def forward(self, xs: list[Tensor], stage: Stage, widths: Parts) -> list[Tensor]:
         """Tensors of the branches to the exchanged ones, the first ``outputs`` of them."""
-        ys = [
-            branch(x, blocks, stage.kind) for branch, x, blocks in zip(self.branches, xs, stage.branches, strict=True)
-        ]
+        if stage.kind not in self.kinds:
+            raise ValueError(f"block kind {stage.kind}: this network holds {', '.join(self.kinds)}, name one of them")
+        ys = [branch(x, blocks, stage) for branch, x, blocks in zip(self.branches, xs, stage.branches, strict=True)]
+        if stage.kind == "weighting":
+            for d, module in zip(range(max(stage.depths)), self.weighting, strict=False):
+                ys = module(ys, kernels_at(stage, d), stage.lite)
         return self.exchange(ys, widths)  # type: ignore[no-any-return]
 
 
+def kernels_at(stage: Stage, depth: int) -> Parts:
+    """The kernel of each branch's block at ``depth``, 0 for a branch that is not so deep."""
+    return tuple(blocks[depth].kernel if depth < len(blocks) else 0 for blocks in stage.branches)
+
+
 class Branch(nn.Module):
-    """Blocks in a row at one resolution; each place holds one module for each kind that may stand there."""
+    """Blocks in a row at one resolution; each place holds one module for each kind that may stand there.
 
-    def __init__(self, width: int, blocks: tuple[Block, ...], kinds: list[str]) -> None:
+    Weighting blocks span branches: the module above has them.
+    """
+
+    def __init__(self, width: int, blocks: tuple[Block, ...], kinds: list[str], lite: Lite) -> None:
         super().__init__()
-        rows = [nn.ModuleDict({kind: Basic(width, block.kernel) for kind in kinds}) for block in blocks]
+        rows = []
+        for block in blocks:
+            choices: dict[str, nn.Module] = {}
+            if "basic" in kinds:
+                choices["basic"] = Basic(width, block.kernel)
+            if "shuffle" in kinds:
+                choices["shuffle"] = Shuffle(width, block.kernel, lite)
+            rows.append(nn.ModuleDict(choices))
         self.blocks = nn.ModuleList(rows or [nn.ModuleDict({"basic": Plain(width)})])
+        self.depth = len(rows)
 
-    def forward(self, x: Tensor, blocks: tuple[Block, ...], kind: str) -> Tensor:
-        """(N, C, H, W) to the same shape."""
+    def forward(self, x: Tensor, blocks: tuple[Block, ...], stage: Stage) -> Tensor:
+        """(N, C, H, W) to the same shape. Raises ``ValueError`` where the branch does not hold what is asked for."""
+        if len(blocks) > self.depth:
+            raise ValueError(f"{len(blocks)} blocks do not fit into a branch of {self.depth}")
         if not blocks:
-            return self.blocks[0]["basic"].plain(x)  # type: ignore[index, operator, no-any-return]
+            first = self.blocks[0]
+            assert isinstance(first, nn.ModuleDict)
+            if "basic" not in first:
+                raise ValueError("a branch without blocks shares the first basic block, and this network holds none")
+            return first["basic"].plain(x)  # type: ignore[operator, no-any-return]
+        if stage.kind == "weighting":
+            return x
         for choices, block in zip(self.blocks, blocks, strict=False):
-            x = choices[kind](x, block.kernel)  # type: ignore[index]
+            if stage.kind == "shuffle":
+                x = choices["shuffle"](x, block.kernel, stage.lite)  # type: ignore[index]
+            else:
+                x = choices["basic"](x, block.kernel)  # type: ignore[index]
         return x
-
-
-class Down(nn.Module):
-    """3x3 convolutions of stride 2 in a row: all but the last keep the width and end in ReLU, the last in ``act``."""
-
-    def __init__(self, inputs: int, outputs: int, steps: int, *, act: str | None) -> None:
-        super().__init__()
-        self.row = nn.ModuleList(ConvBN(inputs, inputs, 3, 2, act="relu") for _ in range(steps - 1))
-        self.last = ConvBN(inputs, outputs, 3, 2, act=act)
-
-    def forward(self, x: Tensor, width: int) -> Tensor:
-        """(N, C, H, W) to (N, width, H / 2^steps, W / 2^steps)."""
-        for module in self.row:
-            x = module(x, x.shape[1])
-        return self.last(x, width)  # type: ignore[no-any-return]
-
-
-class Exchange(nn.Module):
-    """Every output is the sum of all branches: finer ones brought down by strided convolutions, coarser ones up."""
-
-    def __init__(self, widths: Parts, outputs: int) -> None:
-        super().__init__()
-        self.down = nn.ModuleDict()
-        self.up = nn.ModuleDict()
-        for i in range(outputs):
-            for j, width in enumerate(widths):
-                if j > i:
-                    self.up[f"{j}_{i}"] = ConvBN(width, widths[i])
-                elif j < i:
-                    self.down[f"{j}_{i}"] = Down(width, widths[i], i - j, act=None)
-        steps = max(len(widths) - 1, 0)
-        self.upsample = nn.ModuleList(nn.Upsample(scale_factor=2.0**k, mode="nearest") for k in range(1, steps + 1))
-        self.relu = nn.ReLU(inplace=True)
-        self.outputs = outputs
-
-    def forward(self, xs: list[Tensor], widths: Parts) -> list[Tensor]:
-        """Tensors of all branches to the first ``outputs`` exchanged ones."""
-        if len(xs) == 1:
-            return xs
-        ys = []
-        for i in range(self.outputs):
-            total: Tensor | None = None
-            for j, x in enumerate(xs):
-                y = x if j == i else self._bring(x, j, i, widths[i])
-                total = y if total is None else total + y
-            ys.append(self.relu(total))
-        return ys
-
-    def _bring(self, x: Tensor, j: int, i: int, width: int) -> Tensor:
-        if j > i:
-            return self.upsample[j - i - 1](self.up[f"{j}_{i}"](x, width))  # type: ignore[no-any-return]
-        return self.down[f"{j}_{i}"](x, width)  # type: ignore[no-any-return]

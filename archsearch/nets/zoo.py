@@ -10,12 +10,19 @@ import yaml
 from torch import nn
 
 from archsearch.elastic import take
-from archsearch.files import InputError, read_yaml, resources
+from archsearch.files import InputError, read_json, read_yaml, resources
+from archsearch.nets.efficient_hrnet import EfficientHRNet, EfficientHRNetNet
 from archsearch.nets.hrnet import HRNet, HRNetNet
+from archsearch.nets.litepose import LitePose, LitePoseNet
+from archsearch.nets.litepose_json import from_litepose_json, is_litepose_json
 from archsearch.space import Space, from_plain, resolve, to_plain
 
-Arch = HRNet  # every family: the union that files are read as
-NETS: dict[type, Callable[[Any, int | None], nn.Module]] = {HRNet: HRNetNet}
+Arch = HRNet | LitePose | EfficientHRNet  # every family: the union that files are read as
+NETS: dict[type, Callable[[Any, int | None], nn.Module]] = {
+    HRNet: HRNetNet,
+    LitePose: LitePoseNet,
+    EfficientHRNet: EfficientHRNetNet,
+}
 
 
 def models() -> list[str]:
@@ -24,20 +31,38 @@ def models() -> list[str]:
 
 
 def load_arch(name_or_path: str | Path) -> Arch:
-    """The architecture of a known name or of a YAML file. Raises ``InputError`` where there is none.
+    """The architecture of a known name or of a file. Raises ``InputError`` where there is none.
 
-    A YAML architecture is a YAML space without choices; ``{repeat: item, times: n}`` shortens lists.
+    A YAML architecture is a YAML space without choices; ``{repeat: item, times: n}`` shortens lists. A ``.json`` file
+    may hold the same, or be one of those that LitePose's authors describe architectures with.
     """
     path = _find(name_or_path, "search_spaces/zoo", models())
-    plain = read_yaml(path)
+    plain = read_json(path) if path.suffix == ".json" else read_yaml(path)
+    try:
+        return from_litepose_json(plain) if is_litepose_json(plain) else _parsed(plain)
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from None
 
+
+def as_arch(given: str | Path | Arch | dict[str, Any]) -> Arch:
+    """An architecture from whatever names or describes one: a name, a file, the mapping of a file, or itself.
+
+    Raises ``ValueError`` where it is none of these.
+    """
+    if isinstance(given, str | Path):
+        return load_arch(given)
+    if isinstance(given, dict):
+        return _parsed(given)
+    if type(given) in NETS:
+        return given
+    raise ValueError(f"{given!r} is not an architecture: a name, a file or a mapping is needed")
+
+
+def _parsed(plain: Any) -> Arch:
     def refuse(hole: str, options: tuple[Any, ...]) -> Any:
         raise ValueError(f"a choice of {options} at {hole}: this is a space, an architecture has no choices")
 
-    try:
-        return from_plain(Arch, resolve(plain, refuse))  # type: ignore[no-any-return]
-    except ValueError as error:
-        raise InputError(f"{path}: {error}") from None
+    return from_plain(Arch, resolve(plain, refuse))  # type: ignore[no-any-return]
 
 
 def load_space(name_or_path: str | Path) -> Space[Arch]:

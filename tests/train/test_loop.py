@@ -150,7 +150,14 @@ def test_learning_rates_follow_the_schedules() -> None:
     assert rates[99] < 1e-3
     assert all(a >= b for a, b in zip(rates[9:], rates[10:], strict=False))
     steps = TrainSettings.model_validate({"preset": "official", "epochs": 300, "lr": 1.0})
-    assert [round(learning_rate(steps, s, 300), 12) for s in (0, 199, 200, 259, 260, 299)] == [1, 1, 0.1, 0.1, 0.01, 0.01]
+    assert [round(learning_rate(steps, s, 300), 12) for s in (0, 199, 200, 259, 260, 299)] == [
+        1,
+        1,
+        0.1,
+        0.1,
+        0.01,
+        0.01,
+    ]
 
 
 def test_only_weights_decay() -> None:
