@@ -49,8 +49,8 @@ def test_settings_go_to_plain_values_and_back() -> None:
         ("train.lr=-1", r"train.lr: input should be greater than 0 \(given -1\)"),
         ("train.epochs=3", "either epochs or images"),
         ("data.level=medium", r"data.scenes.level: .*'easy' or 'hard' \(given 'medium'\)"),
-        ("configurations.2.A=[[1],[2,2],[2,2,2],[2,2,2,2]]", r"shrink2: A2\[0\] = 2 grows from"),
-        ("configurations.2.width=8", "shrink2: width 8 falls from 16 in shrink1"),
+        ("configurations.2.A=[[1],[4,4],[4,4,4],[4,4,4,4]]", r"shrink2: A2\[0\] = 4 grows from 3 in shrink1"),
+        ("configurations.2.width=8", "shrink2: width 8 falls from 12 in shrink1"),
         ("configurations.1.A=[[1],[2,2]]", r"shrink1: A has stages of \[1, 2\] branches"),
         ("configurations.1.name=baseline", "share a name"),
         ("data.size_px=128", "base takes 96x96 images, data.size_px draws 128"),
@@ -78,5 +78,5 @@ def test_overrides_must_be_assignments(tmp_path: Path) -> None:
 
 
 def test_an_unknown_study_suggests_a_known_one() -> None:
-    with pytest.raises(InputError, match="did you mean gradual_shrinking?"):
+    with pytest.raises(InputError, match=r"did you mean gradual_shrinking\?"):
         find_study("gradual_shrinkin")

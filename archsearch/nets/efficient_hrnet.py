@@ -21,7 +21,7 @@ from archsearch.elastic import Conv, Parts, as_parts
 from archsearch.nets.blocks import ConvBN, Excitation
 from archsearch.nets.features import gather
 from archsearch.nets.heads import BottomUp, BottomUpHead, TopDown, TopDownHead
-from archsearch.nets.hrnet import Stage, StageNet
+from archsearch.nets.hrnet import Stage, StageNet, check_halves
 from archsearch.nets.litepose import Block
 from archsearch.nets.litepose import Stage as Row
 
@@ -48,6 +48,7 @@ class EfficientHRNet:
             raise ValueError(f"stages of {counts} branches with widths {self.widths}")
         if min((*self.widths, self.stem, self.joints)) < 1:
             raise ValueError(f"widths {self.widths}, stem {self.stem}, joints {self.joints} must be positive")
+        check_halves(self.widths, self.stages)
         if any(n < self.stride or n % self.stride for n in self.input_hw):
             height, width = self.input_hw
             raise ValueError(f"input {height}x{width} is not a multiple of {self.stride}, the coarsest branch")

@@ -77,6 +77,14 @@ class Stage:
         return tuple(len(blocks) for blocks in self.branches)
 
 
+def check_halves(widths: tuple[int, ...], stages: tuple[Stage, ...]) -> None:
+    """Raises ``ValueError`` where a stage has blocks that halve a width and the width is odd."""
+    for s, stage in enumerate(stages):
+        odd = [width for width in widths[: len(stage.branches)] if width % 2]
+        if odd and stage.kind != "basic":
+            raise ValueError(f"width {odd[0]} is odd: {stage.kind} blocks of stage {s} halve it")
+
+
 @dataclass(frozen=True)
 class HRNet:
     """An HRNet-style architecture; ``widths[b]`` are the channels of branch b in every stage.
@@ -101,10 +109,7 @@ class HRNet:
             raise ValueError(f"stages of {counts} branches with widths {self.widths}")
         if min((*self.widths, self.stem.width, self.stem.planes, self.joints)) < 1:
             raise ValueError(f"widths {self.widths}, stem {self.stem.width}, joints {self.joints} must be positive")
-        for s, stage in enumerate(self.stages):
-            odd = [width for width in self.widths[: len(stage.branches)] if width % 2]
-            if odd and stage.kind != "basic":
-                raise ValueError(f"width {odd[0]} is odd: {stage.kind} blocks of stage {s} halve it")
+        check_halves(self.widths, self.stages)
         step = self.stride
         if any(n < step or n % step for n in self.input_hw):
             height, width = self.input_hw
