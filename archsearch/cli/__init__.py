@@ -1,0 +1,39 @@
+"""The command line. Every command is a thin layer over the library; what it imports, it imports when it runs."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+
+from archsearch.cli import architectures, data, studies, trained
+from archsearch.cli.shared import screen
+from archsearch.files import InputError
+from archsearch.jobs import JobFailed
+
+app = typer.Typer(
+    name="archsearch",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="Architecture search and shrinking studies for 2D human pose estimation.",
+)
+app.add_typer(data.app, name="data")
+for part in (architectures, studies, trained):
+    app.registered_commands += part.app.registered_commands
+
+
+def main() -> None:
+    """Run the command line: bad input is one clear line and exit code 2, ARCHSEARCH_DEBUG=1 shows where it arose."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        screen.print("stopped")
+        sys.exit(130)
+    except (InputError, ValueError, JobFailed) as error:
+        if os.environ.get("ARCHSEARCH_DEBUG"):
+            raise
+        screen.print(f"error: {error}", style="bold red", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(1 if isinstance(error, JobFailed) else 2)

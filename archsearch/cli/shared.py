@@ -1,0 +1,44 @@
+"""What all commands share: the screen, common options, and how results are printed."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+screen = Console(stderr=True)  # progress and messages; results go to standard output
+
+Overrides = Annotated[
+    list[str] | None, typer.Argument(help="Settings to change, as train.lr=0.01", metavar="[KEY=VALUE]...")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a machine to read.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with the newest run of this study.")]
+RunsFolder = Annotated[Path, typer.Option("--runs", help="The folder of all runs.")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+
+
+def print_json(value: Any) -> None:
+    print(json.dumps(value, indent=1))
+
+
+def print_table(title: str, rows: list[dict[str, Any]]) -> None:
+    """Rows as a table, columns in the order of the first row."""
+    table = Table(title=title)
+    for name in rows[0] if rows else []:
+        table.add_column(name, justify="left" if isinstance(rows[0][name], str) else "right")
+    for row in rows:
+        table.add_row(*(str(value) for value in row.values()))
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
+
+
+def print_figures(title: str, result: dict[str, Any]) -> None:
+    names = ("ap", "ap50", "ap75", "ap_m", "ap_l", "ar")
+    row = {name: "-" if result.get(name) is None else f"{result[name]:.3f}" for name in names if name in result}
+    if "ap_low" in result:
+        row["95 % of AP"] = f"{result['ap_low']:.3f} to {result['ap_high']:.3f}"
+    print_table(title, [row])
