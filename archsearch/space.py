@@ -22,6 +22,7 @@ from typing import Any, Generic, TypeVar, cast
 
 import numpy as np
 
+LARGEST = 100_000  # values in one architecture; the largest published one has a thousand
 Arch = TypeVar("Arch")
 Pick = Callable[[str, tuple[Any, ...]], Any]
 
@@ -98,6 +99,22 @@ def _hints(kind: Any) -> dict[str, Any]:
     return typing.get_type_hints(kind)
 
 
+def check_literals(arch: Any) -> None:
+    """For ``__post_init__``: raises ``ValueError`` where a field of literal type holds none of its values.
+
+    Members of a union are told apart by a literal ``kind``, so a value put in its place by position must not pass.
+    """
+    for name, options in _literals(type(arch)):
+        if (value := getattr(arch, name)) not in options:
+            raise ValueError(f"{name} {value!r} of {type(arch).__name__} is not one of {_listed(options)}")
+
+
+@functools.cache
+def _literals(kind: Any) -> tuple[tuple[str, tuple[Any, ...]], ...]:
+    hints = _hints(kind).items()
+    return tuple((name, typing.get_args(h)) for name, h in hints if typing.get_origin(h) is typing.Literal)
+
+
 def _from_union(members: tuple[Any, ...], plain: Any, path: str) -> Any:
     if plain is None and type(None) in members:
         return None
@@ -146,8 +163,39 @@ def is_repeat(plain: Any) -> bool:
 def resolve(plain: Any, pick: Pick, path: str = "") -> Any:
     """``plain`` with every hole filled by ``pick(path, options)``; only the holes that are reached are asked for.
 
-    Raises ``ValueError`` where a choice or a repeat is not well formed.
+    Raises ``ValueError`` where a choice or a repeat is not well formed, and, before anything is expanded, where more
+    than ``LARGEST`` values could come out.
     """
+    _count(plain, path, {})
+    return _resolved(plain, pick, path)
+
+
+def _count(plain: Any, path: str, known: dict[int, int | None]) -> int:
+    """How many values ``plain`` expands to at most; ``known`` are those of containers, which aliases share."""
+    if not isinstance(plain, Mapping | list):
+        return 1
+    if id(plain) in known:
+        found = known[id(plain)]
+        if found is None:
+            raise ValueError(f"a value that contains itself at {path or '/'}")
+        return found
+    known[id(plain)] = None
+    if is_repeat(plain):
+        given = plain["times"] if isinstance(plain["times"], list) else [plain["times"]]
+        times = max((n for n in given if isinstance(n, int)), default=0)
+        count = 1 + max(times, 0) * _count(plain["repeat"], f"{path}/0", known)
+        blame = f"times {times} makes"
+    else:
+        items = plain.items() if isinstance(plain, Mapping) else enumerate(plain)
+        count = 1 + sum(_count(value, f"{path}/{key}", known) for key, value in items)
+        blame = "this makes"
+    if count > LARGEST:
+        raise ValueError(f"{blame} {count} values at {path or '/'}, an architecture has at most {LARGEST}")
+    known[id(plain)] = count
+    return count
+
+
+def _resolved(plain: Any, pick: Pick, path: str) -> Any:
     if is_choice(plain):
         return pick(path, _options(plain["choice"], path))
     if is_repeat(plain):
@@ -156,11 +204,11 @@ def resolve(plain: Any, pick: Pick, path: str = "") -> Any:
             times = pick(f"{path}/times", _options(times, f"{path}/times"))
         if not isinstance(times, int) or isinstance(times, bool) or times < 0:
             raise ValueError(f"times {times!r} is not a whole number from 0 at {path}")
-        return [resolve(plain["repeat"], pick, f"{path}/{i}") for i in range(times)]
+        return [_resolved(plain["repeat"], pick, f"{path}/{i}") for i in range(times)]
     if isinstance(plain, Mapping):
-        return {key: resolve(value, pick, f"{path}/{key}") for key, value in plain.items()}
+        return {key: _resolved(value, pick, f"{path}/{key}") for key, value in plain.items()}
     if isinstance(plain, list):
-        return [resolve(value, pick, f"{path}/{i}") for i, value in enumerate(plain)]
+        return [_resolved(value, pick, f"{path}/{i}") for i, value in enumerate(plain)]
     return plain
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, field_validator
@@ -16,6 +17,7 @@ from archsearch.nets.zoo import as_arch
 from archsearch.runs import Run
 from archsearch.settings import Settings
 from archsearch.space import to_plain
+from archsearch.train.pretrained import weights_file
 from archsearch.train.settings import TrainSettings
 
 
@@ -28,6 +30,7 @@ class TrainStudy(Settings):
     arch: Any  # a known name, a file, or the architecture itself
     data: DataSettings
     train: TrainSettings
+    weights: Path | None = None  # a model's folder or a file of archsearch to begin from, where names and shapes fit
     seed: int = 0
     device: str = "auto"  # auto, cpu or cuda
     threads: int | None = Field(None, gt=0)  # processor threads; None: one a core
@@ -39,6 +42,13 @@ class TrainStudy(Settings):
     def _is_arch(cls, arch: Any) -> Any:
         as_arch(arch)
         return arch
+
+    @field_validator("weights", mode="after")
+    @classmethod
+    def _is_there(cls, weights: Path | None) -> Path | None:
+        if weights is not None:
+            weights_file(weights)
+        return weights
 
 
 def run_training(study: TrainStudy, run: Run, *, on_event: Any, should_stop: Any) -> dict[str, Any] | None:
@@ -54,8 +64,9 @@ def run_training(study: TrainStudy, run: Run, *, on_event: Any, should_stop: Any
     train_set, _ = load_data(study.data, cache=cache_folder(), workers=cores())
     arch = dataclasses.replace(as_arch(study.arch), joints=len(train_set.skeleton))
     job = job_for(
-        run, study.name, study.seed, arch, study.data, study.train, device.type, study.bootstrap, study.height_edges_px
-    )
+        run, study.name, study.seed, arch, study.data, study.train, device.type, study.bootstrap, study.height_edges_px,
+        study.weights,
+    )  # fmt: skip
     results = run_jobs(
         run_job,
         [job],

@@ -20,12 +20,14 @@ from archsearch.data.sources import CocoData, DataSettings, SceneData, load_data
 from archsearch.environment import choose_device
 from archsearch.files import cache_folder, write_json
 from archsearch.jobs import Talk
-from archsearch.nets.zoo import Arch, build
+from archsearch.nets.zoo import Arch
 from archsearch.pose.bottomup import predict
 from archsearch.pose.evaluate import Scores, ap_by_height, bootstrap, evaluate
 from archsearch.runs import Run
 from archsearch.space import from_plain, to_plain
 from archsearch.train.checkpoint import save_model
+from archsearch.train.init import first_weights
+from archsearch.train.pretrained import take_weights
 from archsearch.train.loop import Progress, Stopped, train
 from archsearch.train.settings import TrainSettings
 
@@ -43,18 +45,12 @@ class Job:
     device: str
     bootstrap: int  # resamples of the validation images for the interval of AP
     height_edges_px: tuple[float, ...]
+    weights: str | None = None  # a model's folder or a file to begin from
 
     @property
     def label(self) -> str:
         """The name in files and records."""
         return f"{self.name}-s{self.seed}"
-
-
-def first_weights(arch: Arch, joints: int, seed: int) -> nn.Module:
-    """The network with torch's default initial weights, from the seed alone."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return build(arch, joints=joints)
 
 
 def run_job(job: Job, talk: Talk) -> dict[str, Any] | None:
@@ -69,7 +65,14 @@ def run_job(job: Job, talk: Talk) -> dict[str, Any] | None:
     talk.send({"stage": "data"})
     train_set, val_set = load_data(data, cache=cache_folder())
     device = choose_device(job.device)
-    net = first_weights(arch, len(train_set.skeleton), job.seed)
+    joints = len(train_set.skeleton)
+    net = first_weights(arch, joints, seed=job.seed, init=settings.init, tag_gain=settings.tag_gain)
+    if job.weights is not None:
+        taken, tensors = take_weights(net, job.weights)
+        if not any(r["config"] == job.name and r["seed"] == job.seed for r in run.records("weights")):
+            run.record(
+                "weights", config=job.name, seed=job.seed, source=job.weights, taken=taken, tensors=tensors
+            )  # fmt: skip
     # Fixed-size images go through at the network's own size, photographs with their short side at it.
     size_px = min(arch.input_hw)
 
@@ -137,11 +140,11 @@ def _scores(
 
 def job_for(
     run: Run, name: str, seed: int, arch: Arch, data: SceneData | CocoData, settings: TrainSettings, device: str,
-    bootstrap_samples: int, height_edges_px: tuple[float, ...],
+    bootstrap_samples: int, height_edges_px: tuple[float, ...], weights: Path | None = None,
 ) -> Job:  # fmt: skip
     """A job from typed settings."""
     plain = settings.model_dump(mode="json")
     return Job(
         run.path, name, seed, to_plain(arch), data.model_dump(mode="json"), plain, device, bootstrap_samples,
-        height_edges_px,
+        height_edges_px, None if weights is None else str(weights.resolve()),
     )  # fmt: skip

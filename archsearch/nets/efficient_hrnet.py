@@ -24,6 +24,7 @@ from archsearch.nets.heads import BottomUp, BottomUpHead, TopDown, TopDownHead
 from archsearch.nets.hrnet import Stage, StageNet, check_halves
 from archsearch.nets.litepose import Block
 from archsearch.nets.litepose import Stage as Row
+from archsearch.space import check_literals
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class EfficientHRNet:
     joints: int = 17
 
     def __post_init__(self) -> None:
+        check_literals(self)
         strides = [row.stride for row in self.rows]
         if set(strides) - {1, 2} or strides.count(2) != len(self.widths):
             raise ValueError(f"strides {strides} of the rows: {len(self.widths)} of them must be 2, the others 1")

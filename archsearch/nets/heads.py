@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from archsearch.elastic import BatchNorm, Conv, Transposed
 from archsearch.nets.blocks import Basic
 from archsearch.nets.features import Pyramid
+from archsearch.space import check_literals
 
 # finest: the finest branch (HRNetV1). concat: all branches upsampled, concatenated and mixed (HRNetV2, TPAMI 2020).
 # iterative: from the coarsest to the finest, each added to the next (Lite-HRNet's published head).
@@ -47,6 +48,9 @@ class BottomUp:
     deconvs: tuple[Deconv, ...] = (Deconv(),)
     features: Features = "finest"  # what of the branches the maps are made from
 
+    def __post_init__(self) -> None:
+        check_literals(self)
+
 
 @dataclass(frozen=True)
 class TopDown:
@@ -61,6 +65,7 @@ class TopDown:
     pyramid: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
+        check_literals(self)
         if self.pyramid and self.features != "concat":
             raise ValueError(f"a pyramid needs features concat, not {self.features}")
 
@@ -87,6 +92,10 @@ class BottomUpHead(nn.Module):
             x = row(x, maps[-1], deconv)
             maps.append(final(x))
         return maps
+
+    def tag_layers(self) -> list[Conv]:
+        """The convolutions whose outputs from J on are summed into the tags."""
+        return [self.finals[0]]  # type: ignore[list-item]
 
 
 class DeconvRow(nn.Module):
@@ -120,6 +129,10 @@ class TopDownHead(nn.Module):
             self.pyramid = Pyramid(width, head.pyramid, joints)
         else:
             self.final = Conv(width, joints, bias=True)
+
+    def tag_layers(self) -> list[Conv]:
+        """None: one person's joints need no tags."""
+        return []
 
     def forward(self, x: Tensor, head: TopDown) -> list[Tensor]:
         """(N, C, H/4, W/4) to [(N, J, H/4, W/4)]; with a pyramid also (N, J, H/8, W/8) and so on."""

@@ -21,6 +21,7 @@ from archsearch.nets.features import gather
 from archsearch.nets.heads import Block, BottomUp, BottomUpHead, TopDown, TopDownHead
 from archsearch.nets.links import Exchange, Transition
 from archsearch.nets.lite_blocks import FULL, Lite, LiteStemNet, Shuffle, Weighting
+from archsearch.space import check_literals
 
 KINDS = ("basic", "shuffle", "weighting")
 
@@ -39,6 +40,7 @@ class Stem:
     kind: Literal["residual", "lite"] = "residual"
 
     def __post_init__(self) -> None:
+        check_literals(self)
         if self.kind == "lite" and (self.blocks or self.width % 2):
             raise ValueError(f"a lite stem of width {self.width} with {len(self.blocks)} blocks: even, and without any")
 
@@ -104,6 +106,7 @@ class HRNet:
     fusion: Literal["sum", "authors"] = "sum"
 
     def __post_init__(self) -> None:
+        check_literals(self)
         counts = [len(stage.branches) for stage in self.stages]
         if not counts or counts != sorted(counts) or counts[-1] > len(self.widths):
             raise ValueError(f"stages of {counts} branches with widths {self.widths}")

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from archsearch.elastic import BatchNorm, Conv, Transposed
 from archsearch.nets.blocks import ConvBN
+from archsearch.space import check_literals
 
 STEM_WIDTH = 32  # of the stem's first two convolutions, in every LitePose
 
@@ -84,6 +85,7 @@ class LitePose:
     joints: int = 14
 
     def __post_init__(self) -> None:
+        check_literals(self)
         strides = [stage.stride for stage in self.stages]
         if strides != [2] * len(self.head.filters) + [1]:
             raise ValueError(
@@ -228,6 +230,12 @@ class HeadNet(nn.Module):
             if i >= skipped:
                 maps.append(self.finals[i - skipped](x, raws[i + 1], head.kernel))
         return maps
+
+    def tag_layers(self) -> list[Conv]:
+        """The convolutions whose outputs from J on are summed into the tags."""
+        final = self.finals[0]
+        assert isinstance(final, Output)
+        return [path.project for path in (final.refined, final.raw) if path is not None]
 
 
 class Doubling(nn.Module):

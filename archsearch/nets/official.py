@@ -79,7 +79,9 @@ def import_official(
         joints = _joints(family, arch, layers, found)
     if joints is not None:
         arch = dataclasses.replace(arch, joints=joints)
-    net = build(arch)
+    with torch.device("meta"):  # initial weights that a checkpoint replaces would take longer than the import
+        net = build(arch)
+    net.to_empty(device="cpu")
     dtypes = [tensor.dtype for _, tensor in found.values() if tensor.is_floating_point()]
     net.to(torch.promote_types(dtypes[0], torch.float32) if dtypes else torch.float32)
 
@@ -90,6 +92,8 @@ def import_official(
     untouched = sorted(owners - set(layers))
     if not backbone_only and untouched:
         raise InputError(f"no published checkpoint has the layers {_listed(untouched)} of this architecture")
+    for name in untouched:
+        net.get_submodule(name).reset_parameters()  # type: ignore[operator]
     unused = tuple(name for short, (name, _) in found.items() if short not in used)
     return Imported(net, unused, tuple(untouched))
 
@@ -105,7 +109,9 @@ def _fill(
         for key, own in net.get_submodule(ours).state_dict(keep_vars=True).items():
             name = f"{theirs}.{key}"
             if name not in found:
-                if key != "num_batches_tracked":  # which files of torch before 0.4.1 do not have
+                if key == "num_batches_tracked":  # which files of torch before 0.4.1 do not have
+                    own.zero_()
+                else:
                     wrong.append(f"{name}: expected {tuple(own.shape)}, found nothing")
                 continue
             full, tensor = found[name]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from archsearch.skeleton import Skeleton
 from archsearch.space import from_plain
 
 Tree = Mapping[str, Any]
+WEIGHTS = "weights.safetensors"  # the file in a model's folder
 
 
 def save_tensors(path: Path | str, tree: Tree, meta: Mapping[str, Any]) -> None:
@@ -80,22 +81,39 @@ class Model:
     decode: DecodeSettings
 
 
-def save_model(folder: Path | str, net: nn.Module, arch: Arch, skeleton: Skeleton, decode: DecodeSettings) -> None:
-    """Write ``arch.yaml`` and ``weights.safetensors``; the skeleton and the decoding travel in the weights' header."""
+def save_model(
+    folder: Path | str,
+    net: nn.Module,
+    arch: Arch,
+    skeleton: Skeleton,
+    decode: DecodeSettings,
+    *,
+    without: Collection[str] = (),
+) -> None:
+    """Write ``arch.yaml`` and ``weights.safetensors``; the skeleton and the decoding travel in the weights' header.
+
+    ``without``: layers that were never trained and are left out; such weights can begin a training, nothing else.
+    """
     folder = Path(folder)
     write_text(folder / "arch.yaml", arch_yaml(arch))
-    meta = {"skeleton": dataclasses.asdict(skeleton), "decode": dataclasses.asdict(decode)}
-    save_tensors(folder / "weights.safetensors", net.state_dict(), meta)
+    meta: dict[str, Any] = {"skeleton": dataclasses.asdict(skeleton), "decode": dataclasses.asdict(decode)}
+    if without:
+        meta["without"] = sorted(without)
+    tensors = {name: t for name, t in net.state_dict().items() if name.rpartition(".")[0] not in without}
+    save_tensors(folder / WEIGHTS, tensors, meta)
 
 
 def load_model(folder: Path | str, device: torch.device | str = "cpu") -> Model:
     """What :func:`save_model` wrote, in evaluation mode. Raises ``InputError`` where a file is missing or misfits."""
     folder = Path(folder)
     arch = load_arch(folder / "arch.yaml")
-    path = folder / "weights.safetensors"
+    path = folder / WEIGHTS
     tensors, meta = load_tensors(path)
     if not {"skeleton", "decode"} <= set(meta):
         raise InputError(f"{path}: not the weights of a trained model, its header has no skeleton")
+    if "without" in meta:
+        absent = ", ".join(meta["without"][:3])
+        raise InputError(f"{path}: a backbone only, without {absent}: it can begin a training (weights: {folder})")
     skeleton = from_plain(Skeleton, meta["skeleton"])
     net = build(arch, joints=len(skeleton))
     try:

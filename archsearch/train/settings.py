@@ -16,6 +16,7 @@ from archsearch.pose import losses
 from archsearch.pose.bottomup import FAST_DECODE, OFFICIAL_DECODE, DecodeSettings
 from archsearch.pose.losses import LossSettings
 from archsearch.settings import Settings
+from archsearch.train.init import Init
 
 
 class TrainSettings(Settings):
@@ -36,6 +37,8 @@ class TrainSettings(Settings):
     precision: Literal["float32", "bfloat16"] = "float32"  # bfloat16: autocast, on a GPU
     evaluations: int = Field(1, gt=0)  # evaluations along the way, evenly spaced, the last one at the end
     checkpoint_s: float = Field(20.0, ge=0)  # seconds between checkpoints
+    init: Init = "torch"  # distribution of the first weights
+    tag_gain: float = Field(0.0, ge=0)  # spread of the first tags, see train.init; 0 leaves them to init
     loss: LossSettings
     augmentation: Augmentation
     decode: DecodeSettings
@@ -87,6 +90,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "milestones": (200 / 300, 260 / 300),
         "clip_norm": 0.0,
         "ema": 0.0,
+        "init": "official",
         "loss": _plain(losses.OFFICIAL),
         "augmentation": _plain(transforms.OFFICIAL),
         "decode": _plain(OFFICIAL_DECODE),
@@ -100,6 +104,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "warmup": 0.1,
         "clip_norm": 1.0,
         "ema": 0.995,
+        "tag_gain": 1.0,
         "loss": _plain(losses.FAST),
         "augmentation": _plain(transforms.FAST),
         "decode": _plain(FAST_DECODE),
