@@ -46,6 +46,7 @@ def shrink(
     fields = read_study(path, overrides or [])
     from archsearch.experiments.shrink import ShrinkStudy, resolved, run_study
     from archsearch.report.shrink import write_report
+    from archsearch.report.tables import rows
 
     settings = parse(ShrinkStudy, fields, path)
     with _run(settings.name, resolved(settings), runs, resume) as run:
@@ -53,11 +54,11 @@ def shrink(
             finished = run_study(settings, run, on_event=_Events(shown), should_stop=pressed)
         if not finished:
             _stopped("shrink", study)
-        rows = write_report(run)
+        shown_rows = write_report(run)
     if as_json:
-        print_json(rows)
+        print_json(rows(run))
     else:
-        print_table(f"{settings.name}: {settings.question}", rows)
+        print_table(f"{settings.name}: {settings.question}", shown_rows)
         print(f"{run.path / 'results.csv'}\n{run.path / 'report.html'}\n{run.path / 'plots'}")
 
 
@@ -138,15 +139,16 @@ def report(
 ) -> None:
     """Write a run's table, plots and page anew from its records."""
     from archsearch.report.shrink import write_report
+    from archsearch.report.tables import rows
     from archsearch.runs import Run
 
     if not (run / "study.yaml").exists():
         raise InputError(f"{run}: not a run's folder, it has no study.yaml")
-    rows = write_report(Run(run))
+    shown_rows = write_report(Run(run))
     if as_json:
-        print_json(rows)
+        print_json(rows(Run(run)))
     else:
-        print_table(str(run), rows)
+        print_table(str(run), shown_rows)
         print(run / "report.html")
 
 

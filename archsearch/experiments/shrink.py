@@ -15,15 +15,17 @@ from pydantic import Field, field_validator, model_validator
 
 from archsearch.costs.latency import Latency, measure
 from archsearch.costs.macs import cost
+from archsearch.data.dataset import Dataset
 from archsearch.data.sources import DataSettings, SceneData, load_data
 from archsearch.environment import choose_device, cores
 from archsearch.experiments.standalone import Job, job_for, run_job
-from archsearch.files import cache_folder
+from archsearch.files import cache_folder, read_json
 from archsearch.jobs import run_jobs
 from archsearch.nets.heads import Block
 from archsearch.nets.hrnet import HRNet
 from archsearch.nets.zoo import as_arch, build
 from archsearch.pose.ceiling import ceiling
+from archsearch.pose.evaluate import bootstrap_difference, evaluate
 from archsearch.runs import Run
 from archsearch.settings import Settings
 from archsearch.space import to_plain
@@ -179,6 +181,9 @@ def run_study(study: ShrinkStudy, run: Run, *, on_event: OnEvent, should_stop: C
         )
         if any(result is None for result in results):
             return False
+    if not run.records("comparison"):
+        on_event("comparison", {"stage": "comparison"})
+        _compare(study, run, val_set)
     if not run.records("ceiling"):
         on_event("ceiling", {"stage": "ceiling"})
         run.record("ceiling", ap=ceiling(val_set, study.train.loss, study.train.decode, size_px=size_px).ap)
@@ -200,6 +205,25 @@ def pending(study: ShrinkStudy, run: Run, archs: dict[str, HRNet], device: str) 
         )
         for name, seed in todo
     ]  # fmt: skip
+
+
+def _compare(study: ShrinkStudy, run: Run, val_set: Dataset) -> None:
+    """Record the difference in AP of every configuration from the first, seed by seed, with a paired interval.
+
+    Both of a pair are resampled with the same images, which sees far smaller differences than two separate intervals.
+    """
+    first, *others = (c.name for c in study.configurations)
+    for seed in study.seeds:
+        scores = {}
+        for name in (first, *others):
+            results = read_json(run.path / "predictions" / f"{name}-s{seed}.json")
+            scores[name] = evaluate(val_set.annotations, results, val_set.skeleton)
+        for name in others:
+            interval = bootstrap_difference(scores[name], scores[first], samples=study.bootstrap)
+            run.record(
+                "comparison", config=name, against=first, seed=seed, difference=scores[name].ap - scores[first].ap,
+                low=interval.low, high=interval.high,
+            )  # fmt: skip
 
 
 def _record_costs(run: Run, archs: dict[str, HRNet]) -> None:

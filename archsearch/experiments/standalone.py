@@ -27,8 +27,8 @@ from archsearch.runs import Run
 from archsearch.space import from_plain, to_plain
 from archsearch.train.checkpoint import save_model
 from archsearch.train.init import first_weights
-from archsearch.train.pretrained import take_weights
 from archsearch.train.loop import Progress, Stopped, train
+from archsearch.train.pretrained import take_weights
 from archsearch.train.settings import TrainSettings
 
 

@@ -123,7 +123,7 @@ def _module(pen: Pen, x: float, stage: Stage | None, reference: Stage | None) ->
     new, old = stage.depths if stage else none, reference.depths if reference else none
     columns = max(*old, *new, 1)
     for b in range(len(present.branches)):
-        pen.wire(x - 0.4, b, x + columns - 0.6, b)
+        pen.wire(x - 0.38, b, x + columns - 0.6, b)
         for i in range(new[b], old[b]):
             pen.ghost(x + i, b)
         if stage is None:
@@ -143,7 +143,7 @@ def _exchange(pen: Pen, x: float, inputs: int, outputs: int) -> float:
     """Wires from every branch to every one that comes out."""
     for i in range(inputs):
         for o in range(outputs):
-            pen.wire(x - 0.6, i, x + 0.2, o, light=i != o)
+            pen.wire(x - 0.6, i, x + 0.27, o, light=i != o)
     return x + 0.65 if inputs > 1 else x
 
 
@@ -152,8 +152,9 @@ def _head(pen: Pen, x: float, arch: Branched) -> float:
     head, branches = arch.head, form(arch)[-1]
     pen.wire(x - 0.6, 0, x, 0)
     if head.features == "concat":
-        for b in range(1, branches):
-            pen.wire(x - 0.6, b, x, 0)
+        x += 0.7
+        for b in range(branches):
+            pen.wire(x - 1.08, b, x, 0)
         pen.box("mix", x, 0, note=str(sum(arch.widths[:branches])))
         pen.wire(x, 0, x + 1, 0)
         x += 1
@@ -164,9 +165,10 @@ def _head(pen: Pen, x: float, arch: Branched) -> float:
             pen.wire(x + step, b, x + step + 1, max(b - 1, 0))
         x += branches
     if not isinstance(head, BottomUp):
+        x += 0.5 if head.pyramid else 0
         for level in range(max(1, len(head.pyramid))):
-            pen.wire(x - 0.6, 0, x, level)
-            pen.box("conv" if head.pyramid else "mix", x, level, note=str(head.pyramid[level]) if level else "")
+            pen.wire(x - 1.12 if head.pyramid else x - 0.6, 0, x - 0.38, level)
+            pen.box("conv" if head.pyramid else "mix", x, level, note=str(head.pyramid[level]) if head.pyramid else "")
             pen.wire(x, level, x + 0.6, level)
             pen.right(level, "heatmaps")
         return x + 0.6

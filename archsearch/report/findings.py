@@ -50,9 +50,21 @@ def _savings(first: Outcome, last: Outcome) -> str:
         changes.append(f"measured latency {_change(before, after, ('falls', 'rises'))}")
     difference = last.ap - first.ap
     moved = f"AP {'rises' if difference > 0 else 'falls'} by {abs(difference):.3f}"
-    if first.overlaps(last):
+    if last.difference is not None:
+        moved += f" ({difference_text(last)})"
+    elif first.overlaps(last):
         moved += ", less than this run can tell apart"
     return f"From {first.name} to {last.name}, {listed([*changes, moved])}."
+
+
+def difference_text(outcome: Outcome) -> str:
+    """The interval of a difference in AP, and whether it tells the two apart."""
+    found = outcome.difference
+    if found is None:
+        return ""
+    kind = "paired 95 %" if len(outcome.seeds) == 1 else f"{len(outcome.seeds)} seeds"
+    verdict = "" if found.clear else ", not told apart"
+    return f"{kind}: {found.low:+.3f} to {found.high:+.3f}{verdict}"
 
 
 def _change(before: float, after: float, verbs: tuple[str, str]) -> str:

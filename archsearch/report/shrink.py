@@ -148,7 +148,8 @@ def _captions(outcomes: Sequence[Outcome], label: str, time_s: float) -> dict[st
 def _results_html(run: Run, outcomes: Sequence[Outcome], label: str) -> str:
     unit, scale = macs_unit(max((o.macs or 0 for o in outcomes), default=0))
     columns = (
-        Column("configuration", "A and width", numeric=False), Column("AP", "interval"), Column("AP", "equal time"),
+        Column("configuration", "A and width", numeric=False), Column("AP", "interval"),
+        Column("difference", "from the first"), Column("AP", "equal time"),
         Column("AP50"), Column("AP75"), Column("AR"), Column("MACs", f"{unit}, true"),
         Column("MACs", f"{unit}, ptflops 0.6"), Column("parameters", "M"), Column("latency", "ms, median"),
         Column("training", "s"),
@@ -157,6 +158,7 @@ def _results_html(run: Run, outcomes: Sequence[Outcome], label: str) -> str:
         (
             f"{o.name}\n{_depths(o)}, {_width(o)}",
             f"{o.ap:.3f}\n{o.low:.3f} to {o.high:.3f}",
+            _shift(o),
             _number(o.ap_equal_time, ".3f"),
             *(f"{value:.3f}" for value in (o.ap50, o.ap75, o.ar)),
             _number(o.macs, ".2f", scale),
@@ -172,6 +174,14 @@ def _results_html(run: Run, outcomes: Sequence[Outcome], label: str) -> str:
         "column counts them as the LitePose paper does (ptflops 0.6), transposed convolutions at their output "
         f"resolution. {latency_note(outcomes)}"
     )
+    if any(o.difference for o in outcomes):
+        caption += (
+            " Differences are in AP on the same images: with one seed the interval is a paired 95 % bootstrap, with "
+            "several the range of the seeds."
+        )
+    top = tables.ceiling(run)
+    if top is not None:
+        caption += f" Perfect heatmaps and tags put through the same decoding and evaluation have AP {top:.3f}."
     html = table(columns, lines, caption)
     unfinished = [f"{name} (seed {seed})" for name, seed in tables.missing(run)]
     if unfinished:
@@ -227,6 +237,11 @@ def _row(outcome: Outcome) -> dict[str, str]:
         "latency ms": _latency(outcome),
         "train s": f"{outcome.train_s:.0f}",
     }
+
+
+def _shift(outcome: Outcome) -> str:
+    found = outcome.difference
+    return NONE if found is None else f"{found.value:+.3f}\n{found.low:+.3f} to {found.high:+.3f}"
 
 
 def _depths(outcome: Outcome) -> str:

@@ -18,7 +18,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from archsearch.files import replacing
+from archsearch.files import InputError, replacing
 
 COLUMN_IN = 3.5  # one column of a two-column paper
 PAGE_IN = 7.16  # both of them
@@ -108,12 +108,25 @@ def new_figure(width_in: float, height_in: float) -> Figure:
 def save(figure: Figure, stem: Path) -> tuple[Path, Path]:
     """Write ``stem.png`` and ``stem.svg``, each in one step, without dates; gives back the two paths."""
     png, svg = stem.with_name(f"{stem.name}.png"), stem.with_name(f"{stem.name}.svg")
-    with style():
-        with replacing(png) as temporary:
-            figure.savefig(temporary, format="png", dpi=DPI, metadata={"Software": None})
-        with replacing(svg) as temporary:
-            figure.savefig(temporary, format="svg", metadata={"Date": None, "Creator": None})
+    save_as(figure, png)
+    save_as(figure, svg)
     return png, svg
+
+
+_METADATA: dict[str, dict[str, Any]] = {  # without dates and versions
+    "png": {"Software": None},
+    "svg": {"Date": None, "Creator": None},
+    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+}
+
+
+def save_as(figure: Figure, path: Path) -> None:
+    """Write one picture in one step, in the format of its suffix. Raises ``InputError`` on another than these three."""
+    kind = path.suffix.removeprefix(".").lower()
+    if kind not in _METADATA:
+        raise InputError(f"{path}: the name of a picture ends in {', '.join('.' + known for known in _METADATA)}")
+    with style(), replacing(path) as temporary:
+        figure.savefig(temporary, format=kind, dpi=DPI, metadata=_METADATA[kind])
 
 
 def legend_above(figure: Figure, handles: Sequence[Line2D], names: Sequence[str]) -> None:

@@ -46,6 +46,21 @@ class Curve:
 
 
 @dataclass(frozen=True)
+class Difference:
+    """How much AP differs from that of another configuration on the same images."""
+
+    against: str
+    value: float  # mean over the seeds
+    low: float  # one seed: the paired 95 % bootstrap interval; several: the lowest and the highest of them
+    high: float
+
+    @property
+    def clear(self) -> bool:
+        """Whether the interval leaves 0 out."""
+        return self.low > 0 or self.high < 0
+
+
+@dataclass(frozen=True)
 class Outcome:
     """What is known of one configuration. None: not on record."""
 
@@ -66,6 +81,7 @@ class Outcome:
     macs: int | None
     macs_ptflops_0_6: int | None
     latency: dict[str, Any] | None  # the record
+    difference: Difference | None = None  # of AP from the study's first configuration
 
     @property
     def ap(self) -> float:
@@ -204,9 +220,26 @@ def outcomes(run: Run) -> list[Outcome]:
                 macs=price.get("macs"),
                 macs_ptflops_0_6=mine[0]["macs_ptflops_0_6"],
                 latency=latencies.get(name),
+                difference=_difference(run, name),
             )
         )
     return found
+
+
+def _difference(run: Run, name: str) -> Difference | None:
+    found = {record["seed"]: record for record in run.records("comparison") if record["config"] == name}
+    if not found:
+        return None
+    values = [float(record["difference"]) for record in found.values()]
+    one = next(iter(found.values()))
+    low, high = (one["low"], one["high"]) if len(found) == 1 else (min(values), max(values))
+    return Difference(str(one["against"]), _mean(values), float(low), float(high))
+
+
+def ceiling(run: Run) -> float | None:
+    """AP of perfect maps in this run's pipeline, where it is on record."""
+    found = run.records("ceiling")
+    return float(found[-1]["ap"]) if found else None
 
 
 def missing(run: Run) -> list[Key]:
