@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from archsearch.cli.shared import AsJson, Device, print_figures, print_json, screen
+from archsearch.cli.shared import AsJson, Device, model_folder, print_figures, print_json, screen
 from archsearch.files import InputError
 from archsearch.progress import board
+
+if TYPE_CHECKING:
+    import torch
+
+    from archsearch.train.checkpoint import Model
 
 app = typer.Typer()
 
 
-def _model_folder(given: Path) -> Path:
-    """The folder of a model: itself, or the only one of a run."""
-    if (given / "weights.safetensors").exists():
-        return given
-    inside = sorted(path.parent for path in given.glob("models/*/weights.safetensors"))
-    if len(inside) == 1:
-        return inside[0]
-    if inside:
-        raise InputError(f"{given}: holds {len(inside)} models, name one: {', '.join(str(path) for path in inside)}")
-    raise InputError(f"{given}: no trained model, weights.safetensors and arch.yaml are needed")
+def _loaded(given: Path, device: torch.device) -> Model:
+    """The bottom-up model in a folder. Raises ``InputError`` where there is none, or another one."""
+    from archsearch.nets.zoo import is_bottom_up
+    from archsearch.train.checkpoint import load_model
+
+    folder = model_folder(given)
+    loaded = load_model(folder, device)
+    if not is_bottom_up(loaded.arch):
+        raise InputError(f"{folder}: a top-down network, which needs people's boxes; only bottom-up ones run as yet")
+    return loaded
 
 
 @app.command("eval", epilog="Example: archsearch eval runs/s/t/models/m --annotations val.json --images val2017/")
@@ -41,10 +46,9 @@ def evaluate_model(
     from archsearch.files import write_json
     from archsearch.pose.bottomup import predict as run_model
     from archsearch.pose.evaluate import bootstrap, evaluate
-    from archsearch.train.checkpoint import load_model
 
     chosen = choose_device(device)
-    loaded = load_model(_model_folder(model), chosen)
+    loaded = _loaded(model, chosen)
     dataset = load_coco(annotations, images, skeleton=loaded.skeleton)
     with board(screen) as shown:
         done = 0
@@ -85,18 +89,17 @@ def predict(
     from archsearch.files import replacing, write_json
     from archsearch.pose.bottomup import predict_image
     from archsearch.pose.draw import draw_people
-    from archsearch.train.checkpoint import load_model
 
     paths = _image_files(photos)
     chosen = choose_device(device)
-    loaded = load_model(_model_folder(model), chosen)
+    loaded = _loaded(model, chosen)
     found: dict[str, Any] = {}
     with board(screen) as shown:
         for done, path in enumerate(paths, 1):
             image = read_image(path)
             persons, scores = predict_image(
                 loaded.net, image, loaded.skeleton, loaded.decode,
-                size_px=min(loaded.arch.input_hw), stride=loaded.arch.stride, device=chosen,
+                size_px=min(loaded.arch.input_hw), device=chosen,
             )  # fmt: skip
             kept = scores >= threshold
             drawn = draw_people(image, persons[kept], loaded.skeleton)

@@ -7,6 +7,7 @@ Every job appends to its run's records: ``step`` (loss along the way), ``evaluat
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -121,6 +122,7 @@ def run_job(job: Job, talk: Talk) -> dict[str, Any] | None:
         "train_device": str(device),
     }
     run.record("result", **result)
+    shutil.rmtree(run.path / "checkpoints" / job.label)  # what a resume would need; the model is kept
     return result
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from archsearch.data.batches import Batch, eval_batch
 from archsearch.data.dataset import Dataset
-from archsearch.data.transforms import apply, augment_batch, inverse, official_resize
+from archsearch.data.transforms import apply, augment_batch, inverse, official_resize, resize_matrix
 from archsearch.pose.decode import Subpixel, group
 from archsearch.pose.ensemble import Activation, Convention, merge_flip, merge_scales, to_image
 from archsearch.pose.evaluate import results_of
@@ -140,13 +140,14 @@ def predict_image(
     settings: DecodeSettings,
     *,
     size_px: int,
-    stride: int,
     device: torch.device | str = "cpu",
 ) -> People:
-    """People in one image of any size: its short side becomes ``size_px``, both sides multiples of ``stride``."""
-    multiple = settings.multiple or stride
+    """People in one image of any size, which comes to the network as :func:`predict` brings a data set's images."""
     height, width = image_HW3.shape[:2]
-    matrix, size_hw = official_resize(height, width, size_px, multiple)
+    if settings.multiple is None:
+        matrix, size_hw = resize_matrix(height, width, size_px), (size_px, size_px)
+    else:
+        matrix, size_hw = official_resize(height, width, size_px, settings.multiple)
     one = eval_image(image_HW3, matrix, size_hw, device)
     heatmaps, tags = (t[0].cpu().numpy() for t in infer(net, one, skeleton, settings))
     return people_of(heatmaps, tags, matrix, size_hw, skeleton, settings)

@@ -37,7 +37,7 @@ class Progress:
     step: int  # steps done
     steps: int  # steps in all
     images_seen: int
-    train_s: float  # seconds of training, without evaluations and pauses
+    train_s: float  # seconds of training, without evaluations and pauses; one thread on a processor: its own seconds
     loss: float  # of the last step, nan before the first
 
 
@@ -128,6 +128,9 @@ class _Run:
         self.step = 0
         self.train_s = 0.0
         self.loss: Tensor = torch.tensor(math.nan)
+        # A single-threaded process on a processor counts its own seconds there, whatever else the machine does.
+        alone = device.type == "cpu" and torch.get_num_threads() == 1
+        self.clock = time.process_time if alone else time.perf_counter
         self.pixels = None
         if device.type == "cuda" and dataset.pixels_NHWC is not None:
             self.pixels = torch.from_numpy(dataset.pixels_NHWC).to(device)
@@ -140,7 +143,7 @@ class _Run:
 
     def advance(self, batch: Batch) -> None:
         """One step of the optimizer."""
-        start = time.perf_counter()
+        start = self.clock()
         settings = self.settings
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(settings, self.step, self.steps)
@@ -159,7 +162,7 @@ class _Run:
         self.optimizer.step()
         self.step += 1
         self._average()
-        self.train_s += time.perf_counter() - start
+        self.train_s += self.clock() - start
 
     def check_finite(self, parts: LossParts | None = None) -> None:
         """Raise ``TrainingDiverged`` where the last loss or gradient was not finite."""
@@ -201,20 +204,20 @@ class _Run:
             following: dict[int, Future[Batch]] = {}
 
             def next_batch() -> Batch:
-                start = time.perf_counter()
+                start = self.clock()
                 batch = following.pop(self.step, None) or executor.submit(self._batch, self.step)
                 if self.step + 1 < self.steps:
                     following[self.step + 1] = executor.submit(self._batch, self.step + 1)
                 ready = batch.result()
-                self.train_s += time.perf_counter() - start
+                self.train_s += self.clock() - start
                 return ready
 
             yield next_batch
 
     def _timed_batch(self, step: int) -> Batch:
-        start = time.perf_counter()
+        start = self.clock()
         batch = self._batch(step)
-        self.train_s += time.perf_counter() - start
+        self.train_s += self.clock() - start
         return batch
 
     def _batch(self, step: int) -> Batch:

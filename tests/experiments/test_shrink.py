@@ -96,6 +96,10 @@ def test_a_study_runs_to_its_records_and_is_not_repeated(tmp_path: Path) -> None
     assert [r["step"] for r in run.records("evaluation") if r["config"] == "base"] == [20, 40, 60]
     assert {r["config"] for r in run.records("latency")} == {"base", "shrunk"}
     assert run.records("ceiling")[0]["ap"] > 0.8
+    comparison = run.records("comparison")
+    assert [(r["config"], r["against"]) for r in comparison] == [("shrunk", "base")]
+    assert comparison[0]["difference"] == pytest.approx(results["shrunk"]["ap"] - results["base"]["ap"])
+    assert comparison[0]["low"] <= comparison[0]["difference"] <= comparison[0]["high"]
     model = load_model(run.path / "models" / "shrunk-s0")
     assert model.arch == archs["shrunk"]
     predictions = json.loads((run.path / "predictions" / "base-s0.json").read_text())

@@ -58,7 +58,7 @@ def test_people_come_back_in_the_pixels_of_the_photo():
     photo[68:73, 118:123] = 255  # around x = 120, y = 70
     for size in (128, 192):
         settings = dataclasses.replace(FAST_DECODE, activation="none", logit_shift=0.0, detection_threshold=0.2)
-        persons, _ = predict_image(Copies(), photo, COCO17, settings, size_px=size, stride=32)
+        persons, _ = predict_image(Copies(), photo, COCO17, settings, size_px=size)
         x, y = persons[0, 0, :2]
         assert abs(x - 120) < 1.5
         assert abs(y - 70) < 1.5
