@@ -101,19 +101,22 @@ class Conv(nn.Conv2d):
 
         ``parts``: how the channels of ``x`` were concatenated; needed only where there is more than one part.
         """
-        own = self.kernel_size[0]
-        if (
-            x.shape[1] == self.in_channels
-            and kernel in (None, own)
-            and (outputs is None or self.depthwise or outputs in (self.out_channels, self.outputs))
-        ):
+        if self._is_whole(x, outputs, kernel):
             return F.conv2d(x, self.weight, self.bias, self.stride, self.padding, 1, self.groups)
         used = (int(x.shape[1]),) if parts is None else parts
         wanted = used if self.depthwise else self.outputs if outputs is None else as_parts(outputs)
-        kernel = own if kernel is None else kernel
+        kernel = self.kernel_size[0] if kernel is None else kernel
         weight, bias = self.slice(used, wanted, kernel)
         groups = int(x.shape[1]) if self.depthwise else 1
         return F.conv2d(x, weight, bias, self.stride, kernel // 2, 1, groups)
+
+    def _is_whole(self, x: Tensor, outputs: int | Parts | None, kernel: int | None) -> bool:
+        """Whether a call uses all of this layer."""
+        return (
+            x.shape[1] == self.in_channels
+            and (kernel is None or kernel == self.kernel_size[0])
+            and (outputs is None or outputs == self.out_channels or self.depthwise or outputs == self.outputs)
+        )
 
     @torch.no_grad()
     def take(self, larger: Conv) -> None:
@@ -182,7 +185,10 @@ class BatchNorm(nn.BatchNorm2d):
     def forward(self, x: Tensor, parts: Parts | None = None) -> Tensor:
         """(N, C, H, W) to the same shape; ``parts`` as in :meth:`Conv.forward`."""
         if x.shape[1] == self.num_features:
-            return super().forward(x)
+            if self.training:
+                return super().forward(x)
+            # What torch's layer does in evaluation, without its checks: small layers feel them.
+            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
         used = (int(x.shape[1]),) if parts is None else parts
         weight, bias, mean, var = self.slice(used)
         if not self.training:

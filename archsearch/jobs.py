@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -74,7 +76,8 @@ def run_jobs(
                 index = waiting.pop(0)
                 ours, theirs = context.Pipe()
                 process = context.Process(target=_work, args=(function, payloads[index], theirs, stop, threads))
-                process.start()
+                with _uninterrupted():
+                    process.start()
                 theirs.close()
                 running.append(_Running(index, process, ours))
             ready = wait([job.connection for job in running], timeout=0.2)
@@ -104,7 +107,7 @@ def run_jobs(
 def _receive(job: _Running) -> tuple[str, Any]:
     try:
         kind, value = job.connection.recv()
-    except EOFError:
+    except (EOFError, OSError, pickle.UnpicklingError):
         job.process.join()
         return "failure", JobFailed(f"job {job.index} ended without a result (exit code {job.process.exitcode})")
     if kind == "value_error":
@@ -112,6 +115,19 @@ def _receive(job: _Running) -> tuple[str, Any]:
     if kind == "error":
         return "failure", JobFailed(value)
     return kind, value
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Processes that are started here never see Ctrl-C, not even while they import."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _work(

@@ -10,18 +10,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 Shape = tuple[int, ...]
+BYTES = 4  # of a float32
 
 
-@dataclass(frozen=True)
-class Op:
+class Op(NamedTuple):
     """One operator call. ``macs`` are multiply-accumulates of the weights; ``elements`` those of the output.
 
     ``at_output`` are the MACs when a transposed convolution is (wrongly) counted at its output resolution.
@@ -35,48 +34,60 @@ class Op:
     bias: int = 0  # elements that a bias is added to
     variant: str = ""  # upsample: nearest or bilinear; pool: adaptive
     module: bool = False  # whether torch's own module calls it so (counters that hook modules see those only)
+    params: int = 0  # elements of the parameters that it read
+    form: Shape = ()  # convolutions: the shape of the weight, then the stride
     weight: int = 0  # identity of the weight, 0 where there is none
-    caller: int = 0  # identity of the module without weights that called it, 0 where unknown; see Trace
+    path: str = ""  # the module that called it, "" where unknown; see Record
     torchstat: int = 0  # upsample and pool: the operations that torchstat sees in them
 
 
-class Trace(list[Op]):
-    """The record of a forward that also knows which stored module without weights (ReLU, ...) called an operator.
+class Memory:
+    """Bytes of activations that are alive: now, and at most since the peak was last set."""
 
-    Some counters count a stored module once, however often it is called. Use as a context around the forward.
-    """
+    def __init__(self) -> None:
+        self.live = 0
+        self.peak = 0
 
-    def __init__(self, net: nn.Module) -> None:
+
+class Storage:
+    """What a tensor's values would take. It is freed when the last tensor that shares it is, as torch does it."""
+
+    __slots__ = ("memory", "size")
+
+    def __init__(self, memory: Memory, size: int) -> None:
+        self.memory, self.size = memory, size
+        memory.live += size
+        if memory.live > memory.peak:
+            memory.peak = memory.live
+
+    def __del__(self) -> None:
+        self.memory.live -= self.size
+
+
+class Record(list[Op]):
+    """A record that also knows which module runs (``path``, kept by whoever runs it) and what memory is taken."""
+
+    def __init__(self) -> None:
         super().__init__()
-        self.net = net
-        self.caller = 0
-        self.hooks: list[Any] = []
-
-    def __enter__(self) -> Trace:
-        for module in self.net.modules():
-            if next(module.children(), None) is None and next(module.parameters(recurse=False), None) is None:
-                self.hooks.append(module.register_forward_pre_hook(self._enter))
-                self.hooks.append(module.register_forward_hook(self._leave))
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for hook in self.hooks:
-            hook.remove()
-        self.hooks.clear()
-
-    def _enter(self, module: nn.Module, _: Any) -> None:
-        self.caller = id(module)
-
-    def _leave(self, *_: Any) -> None:
-        self.caller = 0
+        self.path = ""
+        self.memory = Memory()
 
 
 class Probe:
-    """Stands for a tensor of ``shape`` in a network's forward; every operator appends an :class:`Op` to ``ops``."""
+    """Stands for a tensor of ``shape`` in a network's forward; every operator appends an :class:`Op` to ``ops``.
 
-    def __init__(self, shape: Sequence[int], ops: list[Op]) -> None:
-        self.shape: Shape = tuple(int(n) for n in shape)
+    Where ``ops`` is a :class:`Record`, each probe also holds the storage of 4 bytes an element that the tensor would
+    have: views and operators that work in place share it.
+    """
+
+    __slots__ = ("__weakref__", "ops", "shape", "storage")
+
+    def __init__(self, shape: Sequence[int], ops: list[Op], storage: Storage | None = None) -> None:
+        self.shape: Shape = tuple(shape)
         self.ops = ops
+        if storage is None and isinstance(ops, Record):
+            storage = Storage(ops.memory, BYTES * math.prod(shape))
+        self.storage = storage
 
     # What torch's Python code asks of a tensor before it calls an operator.
     is_cuda = False
@@ -101,21 +112,31 @@ class Probe:
         """The number of elements."""
         return math.prod(self.shape)
 
-    def record(self, shape: Sequence[int], kind: str, **fields: Any) -> Probe:
-        """A probe of ``shape``, with the operator that made it on the record."""
-        caller = self.ops.caller if isinstance(self.ops, Trace) else 0
-        self.ops.append(Op(kind, math.prod(shape), inputs=self.numel(), caller=caller, **fields))
-        return Probe(shape, self.ops)
+    def record(self, shape: Sequence[int], kind: str, shared: bool = False, **fields: Any) -> Probe:
+        """A probe of ``shape``, with the operator that made it on the record.
+
+        ``shared``: it has the same storage as this one (a view, or an operator in place).
+        """
+        ops = self.ops
+        path = ops.path if isinstance(ops, Record) else ""
+        ops.append(Op(kind, math.prod(shape), math.prod(self.shape), path=path, **fields))
+        return Probe(shape, ops, self.storage if shared else None)
 
     def __add__(self, other: Any) -> Probe:
         return _binary("add", self, other)
 
-    __radd__ = __iadd__ = __add__
+    __radd__ = __add__
+
+    def __iadd__(self, other: Any) -> Probe:
+        return _binary("add", self, other, in_place=True)
 
     def __mul__(self, other: Any) -> Probe:
         return _binary("mul", self, other)
 
-    __rmul__ = __imul__ = __mul__
+    __rmul__ = __mul__
+
+    def __imul__(self, other: Any) -> Probe:
+        return _binary("mul", self, other, in_place=True)
 
     def __getattr__(self, name: str) -> Any:
         raise NotImplementedError(f"no rule for Tensor.{name} in the cost of a network (shape {self.shape})")
@@ -131,14 +152,18 @@ class Probe:
         return rule(*args, **(kwargs or {}))
 
 
-def _binary(kind: str, x: Any, other: Any) -> Probe:
+def _binary(kind: str, x: Any, other: Any, in_place: bool = False) -> Probe:
     probe = x if isinstance(x, Probe) else other
+    shape = probe.shape
     shapes = [tuple(v.shape) for v in (x, other) if isinstance(v, Probe | Tensor)]
-    try:
-        shape = torch.broadcast_shapes(*shapes)  # type: ignore[no-untyped-call]
-    except RuntimeError:
-        raise ValueError(f"shapes {shapes[0]} and {shapes[1]} do not {kind}") from None
-    return probe.record(shape, kind)
+    if any(found != shape for found in shapes):
+        try:
+            shape = torch.broadcast_shapes(*shapes)  # type: ignore[no-untyped-call]
+        except RuntimeError:
+            raise ValueError(f"shapes {shapes[0]} and {shapes[1]} do not {kind}") from None
+    if in_place and shape != probe.shape:
+        raise ValueError(f"shapes {shapes[0]} and {shapes[1]} do not {kind} in place")
+    return probe.record(shape, kind, in_place)
 
 
 def _pair(value: Any) -> tuple[int, int]:
@@ -158,11 +183,12 @@ def _conv2d(
     ow = (w + 2 * pw - dw * (kw - 1) - 1) // sw + 1
     if oh < 1 or ow < 1:
         raise ValueError(f"a {kh}x{kw} convolution of stride {sh} leaves nothing of a {h}x{w} map")
-    macs = n * weight.numel() * oh * ow
-    elements = n * outputs * oh * ow
+    weights = outputs * inputs * kh * kw
+    macs = n * weights * oh * ow
     return x.record(
-        (n, outputs, oh, ow), "conv", macs=macs, at_output=macs, bias=0 if bias is None else elements, weight=id(weight)
-    )
+        (n, outputs, oh, ow), "conv", macs=macs, at_output=macs, bias=0 if bias is None else n * outputs * oh * ow,
+        params=weights + (0 if bias is None else outputs), form=(outputs, inputs, kh, kw, sh, sw), weight=id(weight),
+    )  # fmt: skip
 
 
 def _conv_transpose2d(
@@ -176,22 +202,25 @@ def _conv_transpose2d(
     (sh, sw), (ph, pw), (oph, opw) = _pair(stride), _pair(padding), _pair(output_padding)
     oh, ow = (h - 1) * sh - 2 * ph + kh + oph, (w - 1) * sw - 2 * pw + kw + opw
     elements = n * outputs * groups * oh * ow
-    weights = n * weight.numel()
+    weights = inputs * outputs * kh * kw
     return x.record(
-        (n, outputs * groups, oh, ow), "deconv", macs=weights * h * w, at_output=weights * oh * ow,
-        bias=0 if bias is None else elements, weight=id(weight),
+        (n, outputs * groups, oh, ow), "deconv", macs=n * weights * h * w, at_output=n * weights * oh * ow,
+        bias=0 if bias is None else elements, params=weights + (0 if bias is None else outputs * groups),
+        form=(inputs, outputs, kh, kw, sh, sw), weight=id(weight),
     )  # fmt: skip
 
 
 def _same(kind: str) -> Callable[..., Probe]:
-    def rule(x: Probe, *_: Any, **__: Any) -> Probe:
-        return x.record(x.shape, kind)
+    def rule(x: Probe, *_: Any, inplace: bool = False, **__: Any) -> Probe:
+        return x.record(x.shape, kind, inplace)
 
     return rule
 
 
 def _batch_norm(x: Probe, mean: Any, var: Any, weight: Tensor | None = None, *_: Any, **__: Any) -> Probe:
-    return x.record(x.shape, "batch_norm", weight=id(weight) if weight is not None else 0)
+    if weight is None:
+        return x.record(x.shape, "batch_norm")
+    return x.record(x.shape, "batch_norm", params=2 * x.shape[1], weight=id(weight))
 
 
 def _cat(tensors: Sequence[Probe], dim: int = 0) -> Probe:
@@ -243,7 +272,7 @@ def _split(x: Probe, sizes: int | Sequence[int], dim: int = 0) -> tuple[Probe, .
     if sum(sizes) != whole:
         raise ValueError(f"sizes {tuple(sizes)} do not split {whole} channels")
     at = dim % len(x.shape)
-    return tuple(x.record((*x.shape[:at], n, *x.shape[at + 1 :]), "split") for n in sizes)
+    return tuple(x.record((*x.shape[:at], n, *x.shape[at + 1 :]), "split", True) for n in sizes)
 
 
 def _chunk(x: Probe, chunks: int, dim: int = 0) -> tuple[Probe, ...]:

@@ -8,8 +8,13 @@ checkpoints/ models/ predictions/ plots/ results.csv report.html
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import fcntl
+import itertools
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,15 +54,26 @@ class Run:
 def start(name: str, study: dict[str, Any], root: Path) -> Run:
     """A new run of the study ``name`` with these resolved settings, under ``root/<name>/<time>``."""
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    path = root / name / stamp
-    count = 1
-    while path.exists():
-        count += 1
-        path = root / name / f"{stamp}-{count}"
-    path.mkdir(parents=True)
+    (root / name).mkdir(parents=True, exist_ok=True)
+    for count in itertools.count():
+        path = root / name / (stamp if count == 0 else f"{stamp}-{count:03d}")
+        with contextlib.suppress(FileExistsError):  # another one that started in this second
+            path.mkdir()
+            break
     write_json(path / "environment.json", environment())
     write_text(path / "study.yaml", study_text(study))
     return Run(path)
+
+
+@contextmanager
+def locked(run: Run) -> Iterator[None]:
+    """Only one process at a time works on a run. Raises ``InputError`` where another one does."""
+    with open(run.path / ".lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise InputError(f"{run.path}: another process works on this run") from None
+        yield
 
 
 def discard(run: Run, root: Path) -> None:

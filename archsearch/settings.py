@@ -16,7 +16,7 @@ from archsearch.files import InputError, read_yaml, resources
 class Settings(BaseModel):
     """Settings of a study file: frozen, and an unknown key is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 Model = TypeVar("Model", bound=Settings)

@@ -104,7 +104,8 @@ def check_literals(arch: Any) -> None:
 
     Members of a union are told apart by a literal ``kind``, so a value put in its place by position must not pass.
     """
-    for name, options in _literals(type(arch)):
+    kind: Any = type(arch)
+    for name, options in _literals(kind):
         if (value := getattr(arch, name)) not in options:
             raise ValueError(f"{name} {value!r} of {type(arch).__name__} is not one of {_listed(options)}")
 
@@ -172,7 +173,8 @@ def resolve(plain: Any, pick: Pick, path: str = "") -> Any:
 
 def _count(plain: Any, path: str, known: dict[int, int | None]) -> int:
     """How many values ``plain`` expands to at most; ``known`` are those of containers, which aliases share."""
-    if not isinstance(plain, Mapping | list):
+    is_container = isinstance(plain, Mapping | list)
+    if not is_container:
         return 1
     if id(plain) in known:
         found = known[id(plain)]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -53,7 +55,7 @@ def shrink(
         with interruptible(screen) as pressed, board(screen) as shown:
             finished = run_study(settings, run, on_event=_Events(shown), should_stop=pressed)
         if not finished:
-            _stopped("shrink", study)
+            _stopped()
         shown_rows = write_report(run)
     if as_json:
         print_json(rows(run))
@@ -87,7 +89,7 @@ def train(
     ):
         result = run_training(settings, run, on_event=_Events(shown), should_stop=pressed)
     if result is None:
-        _stopped("train", study)
+        _stopped()
     elif as_json:
         print_json(result)
     else:
@@ -155,20 +157,22 @@ def report(
 @contextmanager
 def _run(name: str, study: dict[str, Any], root: Path, resume: bool) -> Iterator[Run]:
     """The run's folder; a new one that fails before its first record leaves nothing behind."""
-    from archsearch.runs import discard, latest, reopen, start
+    from archsearch.runs import discard, latest, locked, reopen, start
 
     run = reopen(latest(name, root).path, study) if resume else start(name, study, root)
     screen.print(f"run folder: {run.path}", highlight=False, soft_wrap=True)
     try:
-        yield run
-    except ValueError:
+        with locked(run):
+            yield run
+    except BaseException:
         if not resume and not run.metrics.exists():
             discard(run, root)
         raise
 
 
-def _stopped(command: str, study: str) -> None:
-    screen.print(f"stopped; go on with: archsearch {command} {study} --resume", highlight=False)
+def _stopped() -> None:
+    words = [word for word in sys.argv[1:] if word != "--resume"]
+    screen.print(f"stopped; go on with: archsearch {shlex.join(words)} --resume", highlight=False, soft_wrap=True)
     raise typer.Exit(130)
 
 

@@ -48,3 +48,39 @@ class Dataset:
 
     def __len__(self) -> int:
         return len(self.images)
+
+
+def some_images(dataset: Dataset, indices: list[int]) -> Dataset:
+    """The data set of these images, in this order."""
+    images = tuple(dataset.images[i] for i in indices)
+    ids = {info.id for info in images}
+    annotations = {
+        **dataset.annotations,
+        "images": [image for image in dataset.annotations["images"] if image["id"] in ids],
+        "annotations": [a for a in dataset.annotations["annotations"] if a["image_id"] in ids],
+    }
+    pixels = None if dataset.pixels_NHWC is None else dataset.pixels_NHWC[indices]
+    return Dataset(dataset.name, dataset.skeleton, images, annotations, _Picked(dataset.read, tuple(indices)), pixels)
+
+
+def first_images(dataset: Dataset, count: int) -> Dataset:
+    """At most ``count`` images of a data set, the first ones."""
+    return dataset if len(dataset) <= count else some_images(dataset, list(range(count)))
+
+
+def annotated_images(dataset: Dataset) -> Dataset:
+    """The images with an annotation of any kind, crowds included: what the official pipelines train on."""
+    ids = {annotation["image_id"] for annotation in dataset.annotations["annotations"]}
+    indices = [i for i, info in enumerate(dataset.images) if info.id in ids]
+    return dataset if len(indices) == len(dataset) else some_images(dataset, indices)
+
+
+@dataclass(frozen=True)
+class _Picked:
+    """Reads image ``indices[i]`` of another data set."""
+
+    read: Callable[[int], NDArray[np.uint8]]
+    indices: tuple[int, ...]
+
+    def __call__(self, i: int) -> NDArray[np.uint8]:
+        return self.read(self.indices[i])

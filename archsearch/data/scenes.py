@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import multiprocessing
+import signal
 import zipfile
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
@@ -56,6 +57,12 @@ def _draw_many(
     return arrays
 
 
+def _begin_drawing() -> None:
+    """One thread a process, and Ctrl-C is the parent's to handle."""
+    cv2.setNumThreads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 _CHUNK = 32  # images drawn between reports, and by a worker at once
 
 
@@ -78,7 +85,7 @@ def _draw_all(
     else:
         processes = min(workers, len(edges) - 1)
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(processes, mp_context=context, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
+        with ProcessPoolExecutor(processes, mp_context=context, initializer=_begin_drawing) as pool:
             jobs = [
                 pool.submit(_draw_many, seed, start, stop, size_px, skeleton, level, keep_pixels)
                 for start, stop in pairwise(edges)

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from archsearch.data.coco import load_coco
-from archsearch.data.dataset import Dataset
+from archsearch.data.dataset import Dataset, annotated_images
 from archsearch.data.scenes import scenes
 from archsearch.files import InputError
 from archsearch.settings import Settings
@@ -47,11 +47,12 @@ DataSettings = Annotated[SceneData | CocoData, Field(discriminator="kind")]
 def load_data(
     settings: SceneData | CocoData, *, cache: Path | None = None, workers: int = 1
 ) -> tuple[Dataset, Dataset]:
-    """The training and the validation data set.
+    """The training and the validation data set; of COCO-format files only images with annotations are trained on.
 
     ``cache``: a folder in which drawn scenes are kept. Raises ``InputError`` where files are missing or wrong.
     """
     if isinstance(settings, SceneData):
+        cache = _writable(cache)
         skeleton = load_skeleton(settings.skeleton)
         size, level, seed = settings.size_px, settings.level, 2 * settings.seed
         train = scenes(settings.train, size, seed, skeleton, level, cache=cache, workers=workers)
@@ -60,9 +61,24 @@ def load_data(
     chosen = None if settings.skeleton is None else load_skeleton(settings.skeleton)
     root = settings.root
     train = load_coco(root / settings.train_annotations, root / settings.train_images, skeleton=chosen)
+    learned = annotated_images(train)
+    if not len(learned):
+        raise InputError(f"data.train_annotations: {settings.train_annotations}: no image has an annotation")
     if (settings.val_annotations, settings.val_images) == (settings.train_annotations, settings.train_images):
-        return train, train
-    return train, load_coco(root / settings.val_annotations, root / settings.val_images, skeleton=chosen)
+        return learned, train
+    return learned, load_coco(root / settings.val_annotations, root / settings.val_images, skeleton=chosen)
+
+
+def _writable(cache: Path | None) -> Path | None:
+    if cache is not None:
+        try:
+            cache.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            raise InputError(
+                f"{cache}: no place for a cache ({reason}); set ARCHSEARCH_CACHE"
+            ) from None
+    return cache
 
 
 def _check_present(settings: CocoData) -> None:

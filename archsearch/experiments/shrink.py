@@ -15,10 +15,10 @@ from pydantic import Field, field_validator, model_validator
 
 from archsearch.costs.latency import Latency, measure
 from archsearch.costs.macs import cost
-from archsearch.data.dataset import Dataset
+from archsearch.data.dataset import Dataset, first_images
 from archsearch.data.sources import DataSettings, SceneData, load_data
 from archsearch.environment import choose_device, cores
-from archsearch.experiments.standalone import Job, job_for, run_job
+from archsearch.experiments.standalone import HEIGHT_EDGES_PX, NAME, HeightEdges, Job, Seed, job_for, run_job
 from archsearch.files import cache_folder, read_json
 from archsearch.jobs import run_jobs
 from archsearch.nets.heads import Block
@@ -37,7 +37,7 @@ Depths = tuple[tuple[int, ...], ...]
 class Configuration(Settings):
     """One step of the shrinking: ``A`` are the blocks of each branch in each stage, the stem first."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9_.+-]+$")
+    name: str = Field(pattern=NAME)
     A: Depths
     width: int = Field(gt=0)  # of the finest branch; all other widths keep their ratio to it
 
@@ -54,17 +54,17 @@ class ShrinkStudy(Settings):
     """A study file of ``archsearch shrink``."""
 
     kind: Literal["shrink"]
-    name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
+    name: str = Field(pattern=NAME)
     question: str = ""
     data: DataSettings
     base: Any  # an architecture's name, its file, or the architecture itself
     configurations: tuple[Configuration, ...] = Field(min_length=1)
     train: TrainSettings
-    seeds: tuple[int, ...] = Field((0,), min_length=1)
+    seeds: tuple[Seed, ...] = Field((0,), min_length=1)
     device: str = "auto"  # auto, cpu or cuda
     workers: int | None = Field(None, gt=0)  # trainings side by side; None: one a core, or one on a GPU
     bootstrap: int = Field(1000, ge=10)  # resamples of the validation images
-    height_edges_px: tuple[float, ...] = (0, 32, 64, 96, 1e5)  # bins of person height in AP by height
+    height_edges_px: HeightEdges = HEIGHT_EDGES_PX  # bins of person height in AP by height
     latency: LatencySettings = Field(default_factory=lambda: LatencySettings(repeats=50, warmup=5, threads=1))
 
     @field_validator("base", mode="after")
@@ -72,13 +72,6 @@ class ShrinkStudy(Settings):
     def _is_arch(cls, base: Any) -> Any:
         _base_arch(base)
         return base
-
-    @field_validator("height_edges_px", mode="after")
-    @classmethod
-    def _edges_rise(cls, edges: tuple[float, ...]) -> tuple[float, ...]:
-        if len(edges) < 2 or any(a >= b for a, b in itertools.pairwise(edges)):
-            raise ValueError(f"{edges} do not rise")
-        return edges
 
     @model_validator(mode="after")
     def _shrinks(self) -> ShrinkStudy:
@@ -154,6 +147,7 @@ def shrunk(base: HRNet, configuration: Configuration) -> HRNet:
 
 # ---------------------------------------------------------------------------------------------------------------- runs
 
+CEILING_IMAGES = 500  # validation images that the pipeline's ceiling is taken from
 OnEvent = Callable[[str, dict[str, Any]], None]
 
 
@@ -170,7 +164,7 @@ def run_study(study: ShrinkStudy, run: Run, *, on_event: OnEvent, should_stop: C
     size_px = min(next(iter(archs.values())).input_hw)
     _record_costs(run, archs)
 
-    jobs = pending(study, run, archs, device.type)
+    jobs = pending(study, run, archs, str(device))
     if jobs:
         results = run_jobs(
             run_job,
@@ -181,15 +175,16 @@ def run_study(study: ShrinkStudy, run: Run, *, on_event: OnEvent, should_stop: C
         )
         if any(result is None for result in results):
             return False
-    if not run.records("comparison"):
-        on_event("comparison", {"stage": "comparison"})
-        _compare(study, run, val_set)
+    on_event("comparison", {"stage": "comparison"})
+    _compare(study, run, val_set)
     if not run.records("ceiling"):
         on_event("ceiling", {"stage": "ceiling"})
-        run.record("ceiling", ap=ceiling(val_set, study.train.loss, study.train.decode, size_px=size_px).ap)
+        some = first_images(val_set, CEILING_IMAGES)
+        found = ceiling(some, study.train.loss, study.train.decode, size_px=size_px)
+        run.record("ceiling", ap=found.ap, images=len(some))
     on_event("latency", {"stage": "latency"})
-    if not run.records("latency"):
-        for name, latency in _latencies(study, archs, device.type, on_event).items():
+    if {record["config"] for record in run.records("latency")} != set(archs):
+        for name, latency in _latencies(study, archs, str(device), on_event).items():
             run.record("latency", config=name, **dataclasses.asdict(latency))
     return True
 
@@ -213,7 +208,10 @@ def _compare(study: ShrinkStudy, run: Run, val_set: Dataset) -> None:
     Both of a pair are resampled with the same images, which sees far smaller differences than two separate intervals.
     """
     first, *others = (c.name for c in study.configurations)
+    done = {(record["config"], record["seed"]) for record in run.records("comparison")}
     for seed in study.seeds:
+        if all((name, seed) in done for name in others):
+            continue
         scores = {}
         for name in (first, *others):
             results = read_json(run.path / "predictions" / f"{name}-s{seed}.json")
@@ -227,10 +225,10 @@ def _compare(study: ShrinkStudy, run: Run, val_set: Dataset) -> None:
 
 
 def _record_costs(run: Run, archs: dict[str, HRNet]) -> None:
-    if run.records("cost"):
-        return
+    done = {record["config"] for record in run.records("cost")}
     for name, arch in archs.items():
-        run.record("cost", config=name, arch=to_plain(arch), **dataclasses.asdict(cost(arch)))
+        if name not in done:
+            run.record("cost", config=name, arch=to_plain(arch), **dataclasses.asdict(cost(arch)))
 
 
 def _latencies(study: ShrinkStudy, archs: dict[str, HRNet], device: str, on_event: OnEvent) -> dict[str, Latency]:

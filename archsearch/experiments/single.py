@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 
 from archsearch.data.sources import DataSettings, load_data
 from archsearch.environment import choose_device, cores
-from archsearch.experiments.standalone import job_for, run_job
+from archsearch.experiments.standalone import HEIGHT_EDGES_PX, NAME, HeightEdges, Seed, job_for, run_job
 from archsearch.files import cache_folder
 from archsearch.jobs import run_jobs
 from archsearch.nets.zoo import as_arch
@@ -25,17 +25,17 @@ class TrainStudy(Settings):
     """A study file of ``archsearch train``."""
 
     kind: Literal["train"]
-    name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
+    name: str = Field(pattern=NAME)
     question: str = ""
     arch: Any  # a known name, a file, or the architecture itself
     data: DataSettings
     train: TrainSettings
     weights: Path | None = None  # a model's folder or a file of archsearch to begin from, where names and shapes fit
-    seed: int = 0
+    seed: Seed = 0
     device: str = "auto"  # auto, cpu or cuda
     threads: int | None = Field(None, gt=0)  # processor threads; None: one a core
     bootstrap: int = Field(1000, ge=10)  # resamples of the validation images
-    height_edges_px: tuple[float, ...] = (0, 32, 64, 96, 1e5)  # bins of person height in AP by height
+    height_edges_px: HeightEdges = HEIGHT_EDGES_PX  # bins of person height in AP by height
 
     @field_validator("arch", mode="after")
     @classmethod
@@ -64,7 +64,7 @@ def run_training(study: TrainStudy, run: Run, *, on_event: Any, should_stop: Any
     train_set, _ = load_data(study.data, cache=cache_folder(), workers=cores())
     arch = dataclasses.replace(as_arch(study.arch), joints=len(train_set.skeleton))
     job = job_for(
-        run, study.name, study.seed, arch, study.data, study.train, device.type, study.bootstrap, study.height_edges_px,
+        run, study.name, study.seed, arch, study.data, study.train, str(device), study.bootstrap, study.height_edges_px,
         study.weights,
     )  # fmt: skip
     results = run_jobs(

@@ -7,13 +7,14 @@ Every job appends to its run's records: ``step`` (loss along the way), ``evaluat
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
-from pydantic import TypeAdapter
+from pydantic import AfterValidator, Field, TypeAdapter
 from torch import nn
 
 from archsearch.data.dataset import Dataset
@@ -28,9 +29,22 @@ from archsearch.runs import Run
 from archsearch.space import from_plain, to_plain
 from archsearch.train.checkpoint import save_model
 from archsearch.train.init import first_weights
-from archsearch.train.loop import Progress, Stopped, train
+from archsearch.train.loop import Progress, Stopped, TrainingDiverged, train
 from archsearch.train.pretrained import take_weights
 from archsearch.train.settings import TrainSettings
+
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$"  # of studies and configurations: they become names of files
+HEIGHT_EDGES_PX = (0.0, 32.0, 64.0, 96.0, 1e5)
+
+
+def _rising(edges: tuple[float, ...]) -> tuple[float, ...]:
+    if len(edges) < 2 or any(a >= b for a, b in itertools.pairwise(edges)):
+        raise ValueError(f"{edges} do not rise")
+    return edges
+
+
+Seed = Annotated[int, Field(ge=0)]
+HeightEdges = Annotated[tuple[float, ...], AfterValidator(_rising)]  # pixels
 
 
 @dataclass(frozen=True)
@@ -74,20 +88,20 @@ def run_job(job: Job, talk: Talk) -> dict[str, Any] | None:
             run.record(
                 "weights", config=job.name, seed=job.seed, source=job.weights, taken=taken, tensors=tensors
             )  # fmt: skip
-    # Fixed-size images go through at the network's own size, photographs with their short side at it.
     size_px = min(arch.input_hw)
+    evaluated: dict[int, tuple[Scores, list[dict[str, Any]]]] = {}  # the last evaluation, by its step
 
     def on_step(progress: Progress) -> None:
-        every = max(1, progress.steps // 200)
-        if progress.step % every == 0 or progress.step == progress.steps:
-            talk.send({"stage": "train", **dataclasses.asdict(progress)})
-            if progress.loss == progress.loss:
-                run.record("step", config=job.name, seed=job.seed, **dataclasses.asdict(progress))
+        if progress.reported:
+            talk.send({"stage": "train", **_fields(progress)})
+            run.record("step", config=job.name, seed=job.seed, **_fields(progress))
 
     def on_evaluation(averaged: nn.Module, progress: Progress) -> None:
-        scores = _scores(averaged, val_set, settings, size_px, device)[0]
-        run.record("evaluation", config=job.name, seed=job.seed, ap=scores.ap, **dataclasses.asdict(progress))
-        talk.send({"stage": "evaluation", "ap": scores.ap, **dataclasses.asdict(progress)})
+        evaluated.clear()
+        evaluated[progress.step] = _scores(averaged, val_set, settings, size_px, device)
+        ap = evaluated[progress.step][0].ap
+        run.record("evaluation", config=job.name, seed=job.seed, ap=ap, **_fields(progress))
+        talk.send({"stage": "evaluation", "ap": ap, **_fields(progress)})
 
     try:
         averaged, progress = train(
@@ -104,8 +118,10 @@ def run_job(job: Job, talk: Talk) -> dict[str, Any] | None:
         )
     except Stopped:
         return None
+    except TrainingDiverged as error:
+        raise TrainingDiverged(f"{job.label}: {error}") from None
     talk.send({"stage": "result"})
-    scores, results = _scores(averaged, val_set, settings, size_px, device)
+    scores, results = evaluated.get(progress.step) or _scores(averaged, val_set, settings, size_px, device)
     write_json(run.folder("predictions") / f"{job.label}.json", results)
     save_model(run.folder("models") / job.label, averaged, arch, val_set.skeleton, settings.decode)
     interval = bootstrap(scores, samples=job.bootstrap, seed=0)
@@ -124,6 +140,13 @@ def run_job(job: Job, talk: Talk) -> dict[str, Any] | None:
     run.record("result", **result)
     shutil.rmtree(run.path / "checkpoints" / job.label)  # what a resume would need; the model is kept
     return result
+
+
+def _fields(progress: Progress) -> dict[str, Any]:
+    """What goes on record of a training's progress: numbers that JSON has."""
+    fields = dataclasses.asdict(progress)
+    del fields["reported"]
+    return {name: None if value != value else value for name, value in fields.items()}
 
 
 def figures(scores: Scores) -> dict[str, float | None]:

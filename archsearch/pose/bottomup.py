@@ -5,8 +5,9 @@ Shapes: N images; J joints; T tags a joint; K people; H, W of the network input 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,6 +43,18 @@ class DecodeSettings:
     tag_threshold: float = 1.0  # largest tag distance of a joint to its person
     nms_kernel: int = 5  # cells
     refine: bool = True  # joints that no person claimed are filled in
+
+    def __post_init__(self) -> None:
+        if self.nms_kernel < 1 or self.nms_kernel % 2 == 0:
+            raise ValueError(f"nms_kernel {self.nms_kernel} is not an odd number of cells")
+        if self.max_people < 1 or (self.multiple is not None and self.multiple < 1):
+            raise ValueError(f"max_people {self.max_people} and multiple {self.multiple} must be positive")
+        if not (self.detection_threshold >= 0 and self.tag_threshold > 0 and math.isfinite(self.logit_shift)):
+            raise ValueError(
+                f"detection_threshold {self.detection_threshold} must be from 0, tag_threshold {self.tag_threshold} "
+                f"positive and logit_shift {self.logit_shift} finite"
+            )
+
     __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 (a study's misspelt key is an error)
 
 
@@ -119,17 +132,26 @@ def predict(
     """
     skeleton = dataset.skeleton
     results: list[dict[str, Any]] = []
+
+    def collect(prepared: Batch, jobs: list[Future[People]]) -> None:
+        for index, job in zip(prepared.indices, jobs, strict=True):
+            persons, scores = job.result()
+            results.extend(results_of(dataset.images[index].id, persons, scores))
+        on_image(len(prepared))
+
     with ThreadPoolExecutor(workers) as pool:
-        for prepared in _batches(dataset, settings, size_px, batch, device):
+        before: tuple[Batch, list[Future[People]]] | None = None  # the batch that is grouped while the next one runs
+        for prepared in _batches(dataset, settings, size_px, batch, device, pool):
             heatmaps, tags = (t.cpu().numpy() for t in infer(net, prepared.images_N3HW, skeleton, settings))
+            if before is not None:
+                collect(*before)
             jobs = [
                 pool.submit(people_of, h, t, m, prepared.size_hw, skeleton, settings)
                 for h, t, m in zip(heatmaps, tags, prepared.matrices_N23, strict=True)
             ]
-            for index, job in zip(prepared.indices, jobs, strict=True):
-                persons, scores = job.result()
-                results += results_of(dataset.images[index].id, persons, scores)
-            on_image(len(prepared))
+            before = prepared, jobs
+        if before is not None:
+            collect(*before)
     return results
 
 
@@ -161,7 +183,7 @@ def eval_image(
 
 
 def _batches(
-    dataset: Dataset, settings: DecodeSettings, size_px: int, batch: int, device: torch.device | str
+    dataset: Dataset, settings: DecodeSettings, size_px: int, batch: int, device: torch.device | str, pool: Executor
 ) -> Iterator[Batch]:
     """Evaluation batches of images that come to one size at the network input."""
     by_size: dict[tuple[int, int], list[int]] = {}
@@ -173,4 +195,4 @@ def _batches(
     for indices in by_size.values():
         for start in range(0, len(indices), batch):
             chunk: Sequence[int] = indices[start : start + batch]
-            yield eval_batch(dataset, chunk, size_px, device, multiple=settings.multiple)
+            yield eval_batch(dataset, chunk, size_px, device, multiple=settings.multiple, pool=pool)

@@ -7,6 +7,7 @@ for the official settings; quality focal loss (Li et al., NeurIPS 2020, eq. 5).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -38,6 +39,11 @@ class LossSettings:
             raise ValueError(f"heatmap loss {self.heatmap!r} is not one of ('mse', 'quality_focal')")
         if not self.sigmas or not all(sigma > 0 for sigma in self.sigmas):
             raise ValueError(f"sigmas {self.sigmas}: at least one, all positive")
+        if not min(self.heatmap_weight, self.pull_weight, self.push_weight) >= 0 or not math.isfinite(self.logit_shift):
+            raise ValueError(
+                f"weights {self.heatmap_weight}, {self.pull_weight}, {self.push_weight} must be from 0 and "
+                f"logit_shift {self.logit_shift} finite"
+            )
         if self.beta < 1:
             raise ValueError(f"beta {self.beta} is below 1: its gradient has no bound where the answer is right")
 

@@ -21,12 +21,11 @@ def answer(outcomes: Sequence[Outcome], label: str) -> str:
     text = f"{best.name} has the highest {label}, {best.ap:.3f} ({interval_text(best)})"
     if len(outcomes) == 1:
         return f"{best.name} has {label} {best.ap:.3f} ({interval_text(best)}); no other configuration has finished."
-    word = "interval" if best.interval == "bootstrap" else "range"
     close = [o.name for o in outcomes if o is not best and o.overlaps(best)]
     if close:
-        text += f", but its {word} overlaps that of {listed(close)}: not told apart by this run."
+        text += f", but its interval overlaps that of {listed(close)}: not told apart by this run."
     else:
-        text += f", and its {word} lies above all others."
+        text += ", and its interval lies above all others."
     return f"{text} {_savings(outcomes[0], outcomes[-1])}"
 
 
@@ -35,7 +34,7 @@ def interval_text(outcome: Outcome) -> str:
     bounds = f"{outcome.low:.3f} to {outcome.high:.3f}"
     if outcome.interval == "bootstrap":
         return f"95 % bootstrap interval over validation images {bounds}, one training each"
-    return f"{bounds} over {len(outcome.seeds)} seeds"
+    return f"95 % interval over {len(outcome.seeds)} seeds {bounds}"
 
 
 def _savings(first: Outcome, last: Outcome) -> str:
@@ -62,7 +61,7 @@ def difference_text(outcome: Outcome) -> str:
     found = outcome.difference
     if found is None:
         return ""
-    kind = "paired 95 %" if len(outcome.seeds) == 1 else f"{len(outcome.seeds)} seeds"
+    kind = "paired 95 %" if len(outcome.seeds) == 1 else f"95 % over {len(outcome.seeds)} seeds"
     verdict = "" if found.clear else ", not told apart"
     return f"{kind}: {found.low:+.3f} to {found.high:+.3f}{verdict}"
 
@@ -85,7 +84,7 @@ def intervals_note(outcomes: Sequence[Outcome]) -> str:
             "Intervals: 95 %, by bootstrap over the validation images of one training each; they do not contain the "
             "spread between trainings."
         )
-    text = "Intervals: from the lowest to the highest seed around the mean"
+    text = "Intervals: 95 %, Student's t around the mean"
     if len(kinds) == 1:
         return f"{text} of {len(outcomes[0].seeds)} seeds; they do not contain the choice of validation images."
     return f"{text}; 95 % by bootstrap over the validation images where there is one seed only."

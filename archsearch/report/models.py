@@ -57,6 +57,7 @@ PRINTED = {
     "litehrnet-30": "319.2 Mi",
     "naive-litehrnet-18": "194.8 Mi",
     "wider-naive-litehrnet-18": "311.1 Mi",
+    "small-hrnet-w16": "0.54 Gi",
     "efficienthrnet-h1": "14.4 G",
 }
 

@@ -177,7 +177,7 @@ def _results_html(run: Run, outcomes: Sequence[Outcome], label: str) -> str:
     if any(o.difference for o in outcomes):
         caption += (
             " Differences are in AP on the same images: with one seed the interval is a paired 95 % bootstrap, with "
-            "several the range of the seeds."
+            "several Student's t over the seeds."
         )
     top = tables.ceiling(run)
     if top is not None:

@@ -7,13 +7,14 @@ a training write the same record twice, the last one counts.
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from archsearch.files import InputError, read_yaml, replacing
 from archsearch.nets.zoo import Arch
@@ -39,8 +40,8 @@ class Curve:
     loss: tuple[float, ...]
 
     def ap_at(self, train_s: float) -> float | None:
-        """AP after ``train_s`` seconds, interpolated linearly from (0, 0) on; None beyond the last evaluation."""
-        if not self.train_s or train_s > self.train_s[-1]:
+        """AP after ``train_s`` seconds, interpolated linearly from (0, 0) on; beyond its end the last one."""
+        if not self.train_s:
             return None
         return float(np.interp(train_s, (0.0, *self.train_s), (0.0, *self.ap)))
 
@@ -51,7 +52,7 @@ class Difference:
 
     against: str
     value: float  # mean over the seeds
-    low: float  # one seed: the paired 95 % bootstrap interval; several: the lowest and the highest of them
+    low: float  # 95 %: with one seed a paired bootstrap over images, with several Student's t over their differences
     high: float
 
     @property
@@ -70,7 +71,7 @@ class Outcome:
     aps: tuple[float, ...]  # of the seeds
     low: float  # the interval of AP
     high: float
-    interval: Literal["bootstrap", "seeds"]  # of what: 95 % over validation images, or lowest to highest seed
+    interval: Literal["bootstrap", "seeds"]  # 95 %: bootstrap over validation images, or Student's t over seeds
     ap50: float  # these and all below: means over the seeds
     ap75: float
     ar: float
@@ -135,8 +136,11 @@ def curves(run: Run) -> dict[Key, Curve]:
 
 
 def equal_time_s(run: Run) -> float | None:
-    """The training time at which all finished trainings are compared: that of the shortest; None if there is none."""
-    return min((float(record["train_s"]) for record in _results(run).values()), default=None)
+    """The training time at which all are compared: the median over seeds of the quickest configuration's; or None."""
+    times: dict[str, list[float]] = {}
+    for (name, _), record in _results(run).items():
+        times.setdefault(name, []).append(float(record["train_s"]))
+    return min((float(np.median(values)) for values in times.values()), default=None)
 
 
 def rows(run: Run) -> list[dict[str, Any]]:
@@ -207,8 +211,8 @@ def outcomes(run: Run) -> list[Outcome]:
                 arch=from_plain(Arch, price["arch"]) if "arch" in price else None,
                 seeds=tuple(row["seed"] for row in mine),
                 aps=aps,
-                low=min(aps) if several else float(mine[0]["ap_low"]),
-                high=max(aps) if several else float(mine[0]["ap_high"]),
+                low=_student(aps)[0] if several else float(mine[0]["ap_low"]),
+                high=_student(aps)[1] if several else float(mine[0]["ap_high"]),
                 interval="seeds" if several else "bootstrap",
                 ap50=_mean(row["ap50"] for row in mine),
                 ap75=_mean(row["ap75"] for row in mine),
@@ -232,8 +236,14 @@ def _difference(run: Run, name: str) -> Difference | None:
         return None
     values = [float(record["difference"]) for record in found.values()]
     one = next(iter(found.values()))
-    low, high = (one["low"], one["high"]) if len(found) == 1 else (min(values), max(values))
+    low, high = (one["low"], one["high"]) if len(found) == 1 else _student(values)
     return Difference(str(one["against"]), _mean(values), float(low), float(high))
+
+
+def _student(values: Sequence[float]) -> tuple[float, float]:
+    """The 95 % confidence interval of the mean of two values or more."""
+    half = float(stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values)))
+    return _mean(values) - half, _mean(values) + half
 
 
 def ceiling(run: Run) -> float | None:

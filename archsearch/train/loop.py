@@ -11,7 +11,7 @@ import copy
 import math
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,12 @@ from torch import Tensor, nn
 
 from archsearch.data.batches import Batch, indices_at, make_batch
 from archsearch.data.dataset import Dataset
+from archsearch.environment import cores
 from archsearch.pose.losses import LossParts, bottom_up_loss
 from archsearch.train.checkpoint import load_tensors, save_tensors
 from archsearch.train.settings import TrainSettings
+
+AHEAD = 2  # batches of photos, or on a GPU of anything, that are prepared while the network computes
 
 
 class TrainingDiverged(ValueError):
@@ -38,7 +41,8 @@ class Progress:
     steps: int  # steps in all
     images_seen: int
     train_s: float  # seconds of training, without evaluations and pauses; one thread on a processor: its own seconds
-    loss: float  # of the last step, nan before the first
+    loss: float  # of the last step, nan before the first and, on a GPU, where it was not looked at
+    reported: bool = False  # one of the steps to be put on record
 
 
 class Stopped(Exception):
@@ -96,6 +100,12 @@ def learning_rate(settings: TrainSettings, step: int, steps: int) -> float:
     return settings.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(steps - warmup, 1)))
 
 
+def reported_steps(steps: int) -> frozenset[int]:
+    """About 200 evenly spaced steps, the last one among them: those whose loss goes on record."""
+    every = max(1, steps // 200)
+    return frozenset((*range(every, steps + 1, every), steps))
+
+
 def parameter_groups(net: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """Weight decay on weights, not on one-dimensional parameters (biases, batch normalisation)."""
     weights = [p for p in net.parameters() if p.ndim > 1]
@@ -128,6 +138,8 @@ class _Run:
         self.step = 0
         self.train_s = 0.0
         self.loss: Tensor = torch.tensor(math.nan)
+        self.known_loss = math.nan
+        self.reported = reported_steps(self.steps)
         # A single-threaded process on a processor counts its own seconds there, whatever else the machine does.
         alone = device.type == "cpu" and torch.get_num_threads() == 1
         self.clock = time.process_time if alone else time.perf_counter
@@ -136,8 +148,8 @@ class _Run:
             self.pixels = torch.from_numpy(dataset.pixels_NHWC).to(device)
 
     def progress(self) -> Progress:
-        loss = self.loss.item() if self.device.type == "cpu" or self.step % 20 == 0 else math.nan
-        return Progress(self.step, self.steps, self.step * self.settings.batch, self.train_s, loss)
+        seen = self.step * self.settings.batch
+        return Progress(self.step, self.steps, seen, self.train_s, self.known_loss, self.step in self.reported)
 
     # ------------------------------------------------------------------------------------------------------- one step
 
@@ -157,11 +169,13 @@ class _Run:
         parts.total.backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(self.net.parameters(), settings.clip_norm or math.inf)
         self.loss = parts.total.detach() + 0 * norm  # not finite if either is not
-        if self.device.type == "cpu" or self.step % 20 == 0:
+        look = self.device.type == "cpu" or self.step + 1 in self.reported  # on a GPU looking means waiting for it
+        if look:
             self.check_finite(parts)
         self.optimizer.step()
         self.step += 1
         self._average()
+        self.known_loss = self.loss.item() if look else math.nan
         self.train_s += self.clock() - start
 
     def check_finite(self, parts: LossParts | None = None) -> None:
@@ -200,15 +214,16 @@ class _Run:
         if not ahead:
             yield lambda: self._timed_batch(self.step)
             return
-        with ThreadPoolExecutor(1) as executor:
+        with ThreadPoolExecutor(AHEAD) as executor, ThreadPoolExecutor(min(cores(), 16)) as readers:
+            pool = readers if self.dataset.pixels_NHWC is None else None
             following: dict[int, Future[Batch]] = {}
 
             def next_batch() -> Batch:
                 start = self.clock()
-                batch = following.pop(self.step, None) or executor.submit(self._batch, self.step)
-                if self.step + 1 < self.steps:
-                    following[self.step + 1] = executor.submit(self._batch, self.step + 1)
-                ready = batch.result()
+                for step in range(self.step, min(self.step + 1 + AHEAD, self.steps)):
+                    if step not in following:
+                        following[step] = executor.submit(self._batch, step, pool)
+                ready = following.pop(self.step).result()
                 self.train_s += self.clock() - start
                 return ready
 
@@ -220,7 +235,7 @@ class _Run:
         self.train_s += self.clock() - start
         return batch
 
-    def _batch(self, step: int) -> Batch:
+    def _batch(self, step: int, pool: Executor | None = None) -> Batch:
         indices = indices_at(self.seed, step, self.settings.batch, len(self.dataset))
         return make_batch(
             self.dataset,
@@ -231,6 +246,7 @@ class _Run:
             augmentation=self.settings.augmentation,
             device=self.device,
             pixels_NHWC=self.pixels,
+            pool=pool,
         )
 
     # ----------------------------------------------------------------------------------------------------- checkpoints
@@ -247,6 +263,8 @@ class _Run:
 
     def resume(self) -> None:
         """Go on from the checkpoint, if there is one."""
+        for unfinished in self.path.parent.glob(f".{self.path.name}.*"):  # of a save that was killed
+            unfinished.unlink()
         if not self.path.exists():
             return
         tree, meta = load_tensors(self.path, self.device)

@@ -48,8 +48,8 @@ class TrainSettings(Settings):
     def _fill_from_preset(cls, fields: Any) -> Any:
         if not isinstance(fields, dict):
             return fields
-        preset = PRESETS.get(fields.get("preset", "fast"), {})
-        return merged(preset, fields)
+        name = fields.get("preset", "fast")
+        return merged(PRESETS.get(name, {}) if isinstance(name, str) else {}, fields)
 
     @model_validator(mode="after")
     def _one_length(self) -> TrainSettings:

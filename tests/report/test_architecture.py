@@ -16,7 +16,7 @@ from archsearch.nets.hrnet import HRNet, Stage, Stem
 from archsearch.nets.litepose import Block as Inverted
 from archsearch.nets.litepose import Head, LitePose
 from archsearch.nets.litepose import Stage as LiteStage
-from archsearch.nets.zoo import Arch, load_arch
+from archsearch.nets.zoo import Arch, load_arch, models
 from archsearch.report import style
 from archsearch.report.architecture import architectures_figure, depths_text, describe, draw_architecture
 from archsearch.report.boxes import GHOST, RAW
@@ -102,6 +102,33 @@ def test_efficient_hrnet_is_drawn_with_its_backbone() -> None:
     assert "backbone" in {text.get_text() for text in ax.texts}
     less = dataclasses.replace(arch, rows=tuple(dataclasses.replace(r, blocks=r.blocks[:1]) for r in arch.rows))
     assert draw(less, arch)[0].ghosts == arch.blocks - less.blocks
+
+
+@pytest.mark.parametrize("name", models())
+def test_every_known_architecture_is_drawn_whole(name: str) -> None:
+    arch = load_arch(name)
+    drawn, ax = draw(arch)
+    assert (drawn.blocks, drawn.ghosts) == (arch.blocks, 0)
+    (left, right), (low, high) = ax.get_xlim(), ax.get_ylim()
+    for patch in ax.patches:
+        assert isinstance(patch, Rectangle)
+        assert left <= patch.get_x() < patch.get_x() + patch.get_width() <= right
+        assert low <= patch.get_y() < patch.get_y() + patch.get_height() <= high
+
+
+def test_a_mixture_of_kinds_and_kernels_is_drawn() -> None:
+    stages = (
+        Stage(1, ((Block(),), (Block(5),)), "basic"),
+        Stage(2, ((), (Block(7),), (Block(9),) * 2), "shuffle"),
+        Stage(1, ((Block(),), (Block(5),), (Block(7),) * 2), "weighting"),
+    )
+    head = TopDown(features="concat", pyramid=(32, 48, 64))
+    drawn, ax = draw(HRNet("hrnet", (256, 192), (40, 80, 160), Stem(32, 32, (Block(),)), stages, head))
+    assert drawn.blocks == 1 + 2 + 2 * 3 + 4
+    assert {"bottleneck", "basic", "shuffle", "weighting", "plain", "mix", "conv"} == drawn.kinds
+    texts = [text.get_text() for text in ax.texts]
+    assert {"5", "7", "9", "32", "48", "64", "280"} < set(texts)
+    assert texts.count("heatmaps") == 3
 
 
 def test_what_cannot_be_drawn_is_named() -> None:

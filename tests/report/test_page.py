@@ -6,7 +6,7 @@ import base64
 from pathlib import Path
 
 import pytest
-from report.html import Parsed, parse
+from report.pages import Parsed, parse
 
 from archsearch.report.page import (
     Column,

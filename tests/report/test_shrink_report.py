@@ -11,7 +11,7 @@ import matplotlib
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
-from report.html import parse
+from report.pages import parse
 from report.records import make_run
 
 from archsearch.files import InputError
@@ -91,7 +91,7 @@ def test_a_partial_run_tells_what_is_missing(tmp_path: Path) -> None:
     assert {row["latency ms"] for row in rows} == {"–"}
     text = " ".join(text for _, text in parse((run.path / "report.html").read_text()).texts)
     assert "not finished: shrink1 (seed 0), shrink1 (seed 1), shrink3 (seed 0) and shrink3 (seed 1)" in text
-    assert "from the lowest to the highest seed around the mean of 2 seeds" in text
+    assert "Student's t around the mean of 2 seeds" in text
     assert "Latency was not measured" in text
     assert not (run.path / "plots" / "ap_against_latency.png").exists()
 
@@ -131,8 +131,8 @@ def test_the_answer_carries_its_uncertainty(tmp_path: Path) -> None:
         dataclasses.replace(shrink1, low=0.29, high=0.3, macs=100_000_000, interval="seeds", seeds=(0, 1)),
     ]
     assert answer(clear, SCENES) == (
-        "shrink1 has the highest AP on embedded scenes, 0.296 (0.290 to 0.300 over 2 seeds), and its range lies above "
-        "all others. From baseline to shrink1, MACs rise by 37 % (73.0 to 100.0 M) and AP rises by 0.015."
+        "shrink1 has the highest AP on embedded scenes, 0.296 (95 % interval over 2 seeds 0.290 to 0.300), and its "
+        "interval lies above all others. From baseline to shrink1, MACs rise by 37 % (73.0 to 100.0 M) and AP rises by 0.015."
     )
     assert answer(outcomes[:1], SCENES).endswith("no other configuration has finished.")
 
