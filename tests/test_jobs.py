@@ -85,6 +85,23 @@ def test_jobs_end_with_a_parent_that_was_killed(tmp_path: Path) -> None:
     _wait(lambda: not _alive(child))
 
 
+def test_ctrl_c_never_reaches_a_job_not_even_while_it_begins(tmp_path: Path) -> None:
+    """SIGINT to the whole group, as a terminal sends it, right after the start: the job goes on, the parent decides."""
+    script, pidfile = tmp_path / "s.py", tmp_path / "pid"
+    text = SCRIPT.format(folder=str(Path(__file__).parent), pidfile=str(pidfile))
+    script.write_text(
+        text.replace("import sys, time", "import signal, sys; signal.signal(signal.SIGINT, lambda *_: 0)")
+    )
+    parent = subprocess.Popen([sys.executable, str(script)], start_new_session=True, stderr=subprocess.PIPE, text=True)
+    for _ in range(10):
+        time.sleep(0.2)
+        os.killpg(parent.pid, signal.SIGINT)
+    _wait(lambda: pidfile.exists() and pidfile.read_text() != "")
+    assert parent.poll() is None
+    os.killpg(parent.pid, signal.SIGKILL)
+    assert parent.communicate()[1] == ""
+
+
 def _alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().split()[2] not in "ZX"

@@ -13,7 +13,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archsearch.space import Hole, Space, fingerprint, from_plain, is_choice, is_repeat, resolve, to_plain
+from archsearch.space import (
+    LARGEST,
+    Hole,
+    Space,
+    check_literals,
+    fingerprint,
+    from_plain,
+    is_choice,
+    is_repeat,
+    resolve,
+    to_plain,
+)
 
 
 @dataclass(frozen=True)
@@ -271,3 +282,57 @@ def test_a_space_of_one_kind() -> None:
 def test_resolve_keeps_what_is_no_hole() -> None:
     value = {"a": [1, {"choice": [1], "more": 2}], "b": {"repeat": 1}}
     assert resolve(value, lambda path, options: options[0]) == value
+
+
+# ---------------------------------------------------------------------------------------------- what must not be let in
+
+
+@pytest.mark.parametrize(
+    ("plain", "message"),
+    [
+        ({"repeat": 1, "times": 10**9}, "times 1000000000 makes 1000000001 values at /"),
+        ({"a": {"repeat": 1, "times": [2, 10**9]}}, "times 1000000000 makes 1000000001 values at /a"),
+        ([{"repeat": {"repeat": 1, "times": 1000}, "times": 1000}], "times 1000 makes 1001001 values at /0"),
+        ([{"repeat": 1, "times": LARGEST - 2}] * 2, f"this makes {2 * LARGEST - 1} values at /"),
+    ],
+)
+def test_trees_that_would_grow_without_limit(plain: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{message}, an architecture has at most {LARGEST}$"):
+        resolve(plain, lambda *_: pytest.fail("nothing is expanded"))
+
+
+def test_aliases_of_yaml() -> None:
+    """Nested aliases double at every level and cost nothing until they are expanded; one may contain itself."""
+    bomb: Any = [1]
+    for _ in range(60):
+        bomb = [bomb, bomb]
+    with pytest.raises(ValueError, match="an architecture has at most"):
+        resolve(bomb, lambda *_: None)
+    itself: Any = {"a": 1}
+    itself["b"] = itself
+    with pytest.raises(ValueError, match="a value that contains itself at /b"):
+        resolve(itself, lambda *_: None)
+
+
+@pytest.mark.parametrize("times", [True, -1, "9", 1.5, None, {"choice": [1]}])
+def test_times_that_are_no_numbers(times: Any) -> None:
+    with pytest.raises(ValueError, match="is not a whole number from 0"):
+        resolve({"repeat": 1, "times": times}, lambda *_: None)
+
+
+@dataclass(frozen=True)
+class Named:
+    kind: Literal["named"]
+    mode: Literal["a", "b"] = "a"
+    count: int = 1
+
+    def __post_init__(self) -> None:
+        check_literals(self)
+
+
+def test_literal_fields_hold_literals() -> None:
+    assert Named("named", "b").mode == "b"
+    with pytest.raises(ValueError, match=r"^kind \(1, 2\) of Named is not one of named$"):
+        Named((1, 2))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"^mode 'c' of Named is not one of a, b$"):
+        Named("named", "c")  # type: ignore[arg-type]

@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from archsearch.cli import architectures, data, studies, trained
+from archsearch.cli import architectures, costs, data, studies, trained, weights
 from archsearch.cli.shared import screen
 from archsearch.files import InputError
 from archsearch.jobs import JobFailed
@@ -21,7 +21,8 @@ app = typer.Typer(
     help="Architecture search and shrinking studies for 2D human pose estimation.",
 )
 app.add_typer(data.app, name="data")
-for part in (architectures, studies, trained):
+app.add_typer(costs.app, name="latency")
+for part in (architectures, studies, trained, weights):
     app.registered_commands += part.app.registered_commands
 
 

@@ -11,15 +11,41 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from archsearch.files import InputError
+
 screen = Console(stderr=True)  # progress and messages; results go to standard output
 
 Overrides = Annotated[
     list[str] | None, typer.Argument(help="Settings to change, as train.lr=0.01", metavar="[KEY=VALUE]...")
 ]
+ArchName = Annotated[
+    str, typer.Argument(help="A known name or a YAML file; `archsearch models` lists the names.", metavar="ARCH")
+]
+Input = Annotated[str | None, typer.Option(help="Height x width, as 512x512; default: its own.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a machine to read.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the newest run of this study.")]
 RunsFolder = Annotated[Path, typer.Option("--runs", help="The folder of all runs.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+
+
+def size_hw(text: str) -> tuple[int, int]:
+    """Height and width of ``512x512``. Raises ``InputError`` where the text is not of that form."""
+    height, x, width = text.partition("x")
+    if not (x and height.isdecimal() and width.isdecimal()):
+        raise InputError(f"--input {text}: height x width in pixels needed, as 512x512")
+    return int(height), int(width)
+
+
+def model_folder(given: Path) -> Path:
+    """The folder of a model: itself, or the only one of a run. Raises ``InputError`` where there is not one."""
+    if (given / "weights.safetensors").exists():
+        return given
+    inside = sorted(path.parent for path in given.glob("models/*/weights.safetensors"))
+    if len(inside) == 1:
+        return inside[0]
+    if inside:
+        raise InputError(f"{given}: holds {len(inside)} models, name one: {', '.join(str(path) for path in inside)}")
+    raise InputError(f"{given}: no trained model, weights.safetensors and arch.yaml are needed")
 
 
 def print_json(value: Any) -> None:

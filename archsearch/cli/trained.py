@@ -96,7 +96,7 @@ def predict(
     found: dict[str, Any] = {}
     with board(screen) as shown:
         for done, path in enumerate(paths, 1):
-            image = read_image(path)
+            image = read_image(path, upright=True)
             persons, scores = predict_image(
                 loaded.net, image, loaded.skeleton, loaded.decode,
                 size_px=min(loaded.arch.input_hw), device=chosen,
@@ -105,7 +105,8 @@ def predict(
             drawn = draw_people(image, persons[kept], loaded.skeleton)
             name = out / (path.stem + ".png")
             with replacing(name) as temporary:
-                cv2.imwrite(str(temporary), cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))
+                if not cv2.imwrite(str(temporary), cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR)):
+                    raise InputError(f"{name}: cannot be written")
             people = [
                 {"score": float(score), "joints": [[round(float(v), 3) for v in joint[:3]] for joint in person]}
                 for person, score in zip(persons, scores, strict=True)
@@ -129,4 +130,8 @@ def _image_files(given: list[Path]) -> list[Path]:
             files.append(path)
         else:
             raise InputError(f"{path}: no such file")
+    names = [path.stem for path in files]
+    for path in files:
+        if names.count(path.stem) > 1:
+            raise InputError(f"{path}: another image is called {path.stem} too, both would be drawn into one file")
     return files

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import tempfile
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from archsearch.cli.shared import Arch, AsJson, Input, model_folder, print_json, screen, size_hw
+from archsearch.cli.shared import AsJson, Input, model_folder, print_json, screen, size_hw
 from archsearch.files import InputError
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def import_checkpoint(
 ) -> None:
     """Read the authors' published weights into a model that the other commands take."""
     from archsearch.nets.official import import_official, read_checkpoint
-    from archsearch.nets.zoo import load_arch
+    from archsearch.nets.zoo import is_bottom_up, load_arch
     from archsearch.pose.bottomup import OFFICIAL_DECODE
     from archsearch.train.checkpoint import save_model
 
@@ -53,8 +54,7 @@ def import_checkpoint(
     except InputError as error:
         raise InputError(f"{file}: {error}") from None
     net = imported.net.float()
-    loaded = net.arch
-    assert isinstance(loaded, type(wanted))
+    loaded = dataclasses.replace(wanted, joints=net.joints)  # type: ignore[arg-type]
     body = named or _skeleton(None, loaded.joints)
     if len(body) != loaded.joints:
         raise InputError(f"{file}: has {loaded.joints} joints, skeleton {body.name} {len(body)}")
@@ -65,19 +65,16 @@ def import_checkpoint(
         print_json({**fields, "unused": list(imported.unused), "untouched": list(imported.untouched)})
         return
     if imported.unused:
-        screen.print(f"not used of {file}: {_listed(imported.unused)}", highlight=False, soft_wrap=True)
+        _say(f"not used of {file}: {_listed(imported.unused)}")
     if imported.untouched:
-        screen.print(
-            f"left out, to be trained: {_listed(imported.untouched)}; begin a training with weights={out}",
-            highlight=False, soft_wrap=True,
-        )  # fmt: skip
-    elif loaded.head_kind == "top_down":
-        screen.print(
-            "a top-down network: archsearch eval and predict take bottom-up ones only as yet; "
-            "export and latency measurements take this one",
-            highlight=False, soft_wrap=True,
-        )  # fmt: skip
+        _say(f"left out, to be trained: {_listed(imported.untouched)}; begin a training with weights={out}")
+    elif not is_bottom_up(loaded):
+        _say("a top-down network: archsearch eval and predict take bottom-up ones only as yet, export takes both")
     print(out)
+
+
+def _say(text: str) -> None:
+    screen.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def _skeleton(name: str | None, joints: int | None) -> Skeleton:
@@ -120,22 +117,6 @@ def export(
         print(f"onnxruntime differs from torch by {difference:.1e} of the largest value")
 
 
-@app.command(epilog="Example: archsearch draw litehrnet-18 --out litehrnet-18.png")
-def draw(
-    archs: Annotated[list[Arch], typer.Argument(help="Known names or YAML files; later ones against the first.")],
-    out: Annotated[Path, typer.Option(help="The picture to write: .png, .svg or .pdf.")],
-) -> None:
-    """Draw architectures: resolutions as rows, blocks as boxes with their kinds and kernels."""
-    from archsearch.nets.zoo import load_arch
-    from archsearch.report import style
-    from archsearch.report.architecture import architectures_figure
-
-    with style.style():
-        figure = architectures_figure({Path(name).stem: load_arch(name) for name in archs})
-        style.save_as(figure, out)
-    print(out)
-
-
 @contextmanager
 def _new_folder(path: Path) -> Iterator[Path]:
     """A temporary folder beside ``path`` that becomes it when the block ends without an exception.
@@ -144,6 +125,7 @@ def _new_folder(path: Path) -> Iterator[Path]:
     """
     if path.exists() and not (path.is_dir() and not any(path.iterdir())):
         raise InputError(f"{path}: is there already; name a new folder")
+    path = Path(os.path.abspath(path))  # "." has no name
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:

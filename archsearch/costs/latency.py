@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import time
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from archsearch.environment import device_name
+from archsearch.costs.runtimes import COMPILE, COMPILE_GRAPH, EAGER, Bound, Runner, Setting, Shape, prepare
+
+SAMPLE_MS = 0.5  # what is shorter is run several times for one sample, so that the clock's grain does not matter
 
 
 @dataclass(frozen=True)
@@ -22,9 +24,16 @@ class Latency:
     p95_ms: float
     repeats: int
     device: str  # the processor's or the GPU's name
-    runtime: str  # torch-eager
+    runtime: str  # torch-eager, torch-graph, torch-compile, onnxruntime: see runtimes
     batch: int
     threads: int
+    dtype: str = "float32"
+    channels_last: bool = True
+
+    @property
+    def relative_iqr(self) -> float:
+        """The interquartile range as a fraction of the median."""
+        return self.iqr_ms / self.median_ms
 
 
 def measure(
@@ -36,65 +45,68 @@ def measure(
     threads: int = 1,
     warmup: int = 5,
     repeats: int = 50,
+    runtime: str = EAGER,
+    dtype: str = "float32",
+    channels_last: bool = True,
     on_round: Callable[[int], None] = lambda _: None,
 ) -> dict[str, Latency]:
-    """Latency of each network in evaluation mode, float32 and channels_last, at its own input size.
+    """Latency of each network in evaluation mode at its own input size, by default in float32 and channels_last.
 
     All networks run once a round, ``repeats`` rounds, after ``warmup`` rounds that do not count, so that a busy moment
     of the machine touches every one of them. On a GPU time is taken by device events and the input changes from round
-    to round, so that no cache flatters. Raises ``ValueError`` where numbers are not positive.
+    to round, so that no cache flatters. Raises ``ValueError`` where numbers are not positive, or where the device
+    cannot do what is asked for.
     """
-    if min(batch, threads, repeats) < 1 or warmup < 0:
-        raise ValueError(f"batch {batch}, threads {threads}, repeats {repeats} must be positive")
-    device = torch.device(device)
+    setting = Setting(str(device), runtime, batch, threads, dtype, channels_last)
+    bound = {
+        name: Bound(net, ((Shape((batch, 3, *hw)),), {}))
+        for (name, net), hw in zip(nets.items(), input_hw, strict=True)
+    }
+    return measure_bound(bound, setting, warmup=warmup, repeats=repeats, on_round=on_round)
+
+
+def measure_bound(
+    modules: Mapping[str, Bound],
+    setting: Setting,
+    *,
+    warmup: int,
+    repeats: int,
+    on_round: Callable[[int], None] = lambda _: None,
+) -> dict[str, Latency]:
+    """As :func:`measure`, for modules that come with what they are called with."""
+    if min(setting.batch, setting.threads, repeats) < 1 or warmup < 0:
+        raise ValueError(f"batch {setting.batch}, threads {setting.threads}, repeats {repeats} must be positive")
     before = torch.get_num_threads()
-    torch.set_num_threads(threads)
+    torch.set_num_threads(setting.threads)
+    if setting.runtime in (COMPILE, COMPILE_GRAPH):
+        torch.compiler.reset()  # else torch gives up compiling after the eighth network, and runs them eager
     try:
-        ready = {name: _prepared(net, device) for name, net in nets.items()}
-        inputs = {name: _inputs(hw, batch, device) for name, hw in zip(nets, input_hw, strict=True)}
-        times: dict[str, list[float]] = {name: [] for name in nets}
-        with torch.inference_mode():
-            for turn in range(warmup + repeats):
-                for name, net in ready.items():
-                    taken = _time_ms(net, inputs[name][turn % len(inputs[name])], device)
-                    if turn >= warmup:
-                        times[name].append(taken)
-                on_round(turn + 1)
+        runners = {name: prepare(module, setting) for name, module in modules.items()}
+        times = _rounds(runners, warmup, repeats, on_round)
     finally:
         torch.set_num_threads(before)
-    return {name: _summary(values, device, batch, threads) for name, values in times.items()}
+    return {name: _summary(values, setting) for name, values in times.items()}
 
 
-def _prepared(net: nn.Module, device: torch.device) -> nn.Module:
-    return net.eval().to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+def _rounds(
+    runners: Mapping[str, Runner], warmup: int, repeats: int, on_round: Callable[[int], None]
+) -> dict[str, list[float]]:
+    times: dict[str, list[float]] = {name: [] for name in runners}
+    inner = dict.fromkeys(runners, 1)
+    for turn in range(warmup + repeats):
+        for name, runner in runners.items():
+            taken = runner(turn, inner[name])
+            if turn >= warmup:
+                times[name].append(taken)
+            else:
+                inner[name] = max(1, math.ceil(SAMPLE_MS / max(taken, 1e-3)))
+        on_round(turn + 1)
+    return times
 
 
-def _inputs(hw: tuple[int, int], batch: int, device: torch.device) -> list[Tensor]:
-    generator = torch.Generator().manual_seed(0)
-    shape = (batch, 3, *hw)
-    count = 4 if device.type == "cuda" else 1
-    return [
-        torch.randn(shape, generator=generator).to(device=device, memory_format=torch.channels_last)
-        for _ in range(count)
-    ]
-
-
-def _time_ms(net: nn.Module, x: Tensor, device: torch.device) -> float:
-    if device.type != "cuda":
-        start = time.perf_counter()
-        net(x)
-        return (time.perf_counter() - start) * 1e3
-    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
-    torch.cuda.synchronize(device)
-    begin.record()
-    net(x)
-    end.record()
-    end.synchronize()
-    return float(begin.elapsed_time(end))
-
-
-def _summary(values: list[float], device: torch.device, batch: int, threads: int) -> Latency:
+def _summary(values: list[float], setting: Setting) -> Latency:
     low, median, high, p95 = np.percentile(values, [25, 50, 75, 95])
     return Latency(
-        float(median), float(high - low), float(p95), len(values), device_name(device), "torch-eager", batch, threads
-    )
+        float(median), float(high - low), float(p95), len(values), setting.device_name, setting.runtime,
+        setting.batch, setting.threads, setting.dtype, setting.channels_last,
+    )  # fmt: skip

@@ -20,20 +20,26 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
-from archsearch.nets.zoo import Arch, build, load_arch
-from archsearch.probe import Op, Probe, Trace
+from archsearch.costs.sketch import parameters, sketch
+from archsearch.costs.trace import Trace
+from archsearch.nets.zoo import Arch, load_arch
+from archsearch.probe import Op, Probe
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Parameters and multiply-accumulates of one forward of one image."""
+    """Parameters, multiply-accumulates and activations of one forward of one image, in evaluation mode.
+
+    ``peak_activation_bytes``: the most that float32 activations take at any moment of it: the image, and every tensor
+    from the operator that makes it until Python lets go of it, which is when torch frees it. Operators in place and
+    views take nothing; weights, and what an operator needs while it runs, do not count.
+    """
 
     params: int
     macs: int  # the true count
     macs_by_convention: dict[str, float]  # whole numbers, but for hrnet_gi and torchstat_mi
     activations: int  # elements of the outputs of convolutions
+    peak_activation_bytes: int = 0
 
 
 def cost(name_or_arch: str | Path | Arch, input_hw: tuple[int, int] | None = None, joints: int | None = None) -> Cost:
@@ -42,60 +48,114 @@ def cost(name_or_arch: str | Path | Arch, input_hw: tuple[int, int] | None = Non
     Raises ``ValueError`` where the network cannot take that input.
     """
     arch = load_arch(name_or_arch) if isinstance(name_or_arch, str | Path) else name_or_arch
+    ops, params = trace(arch, input_hw, joints)
+    return tally(ops, params, ops.memory.peak)
+
+
+def trace(arch: Arch, input_hw: tuple[int, int] | None = None, joints: int | None = None) -> tuple[Trace, int]:
+    """The record of one forward of one image, and the number of parameters. Raises ``ValueError`` as :func:`cost`."""
+    height, width = checked_hw(arch, input_hw)
+    net = sketch(arch, joints)
+    with Trace(net) as ops:
+        net(Probe((1, 3, height, width), ops))
+    return ops, parameters(net)
+
+
+def checked_hw(arch: Arch, input_hw: tuple[int, int] | None) -> tuple[int, int]:
+    """``input_hw``, or the architecture's own; raises ``ValueError`` where the network cannot take it."""
     height, width = arch.input_hw if input_hw is None else input_hw
     if any(n < arch.stride or n % arch.stride for n in (height, width)):
         raise ValueError(f"input {height}x{width} is not a multiple of {arch.stride}, the coarsest resolution")
-    with torch.device("meta"):
-        net = build(arch, joints=joints)
-    with Trace(net) as ops:
-        net(Probe((1, 3, height, width), ops))
-    return tally(ops, sum(p.numel() for p in net.parameters()))
+    return height, width
 
 
-def tally(ops: list[Op], params: int) -> Cost:
-    """The cost of recorded operators, in every convention."""
-    bn = _sum(ops, "batch_norm")
-    relu = _sum(ops, "relu")
-    macs = sum(op.macs for op in ops)
-    at_output = sum(op.at_output for op in ops)
-    bias = sum(op.bias for op in ops)
-    upsampled = [op for op in ops if op.kind == "upsample"]
-    up_modules = sum(op.elements for op in upsampled if op.module)
-    pools = [op for op in ops if op.kind == "pool"]
-    pool_modules = sum(op.inputs for op in pools if op.module)
-    fvcore_up = sum(op.elements * (1 if op.variant == "nearest" else 4) for op in upsampled)
-    return Cost(
-        params=params,
-        macs=macs,
-        macs_by_convention={
-            "true": macs,
-            "fvcore": macs + 2 * bn + fvcore_up + sum(op.inputs for op in pools),
-            "thop": at_output + 4 * bn + up_modules + sum(op.inputs + op.elements for op in pools if op.module),
-            "ptflops_0_6": at_output + bias + 2 * bn + relu + up_modules + pool_modules,
-            "hrnet_summary": at_output,
-            "hrnet_gi": at_output / 2**30,
-            "torchstat_mi": _torchstat(ops) / 2**20,
-        },
-        activations=sum(op.elements for op in ops if op.kind in ("conv", "deconv")),
-    )
+# --------------------------------------------------------------------------------------------------------- conventions
+
+# What an operator adds to each count that is a plain sum over operators.
+SUMS = ("true", "fvcore", "thop", "ptflops_0_6", "hrnet_summary", "activations")
+Sums = tuple[int, int, int, int, int, int]
+NOTHING: Sums = (0, 0, 0, 0, 0, 0)
 
 
-def _sum(ops: Iterable[Op], kind: str) -> int:
-    return sum(op.elements for op in ops if op.kind == kind)
+def op_sums(op: Op) -> Sums:
+    """What one operator adds to each of :data:`SUMS`."""
+    kind, n = op.kind, op.elements
+    if kind in ("conv", "deconv"):
+        return (op.macs, op.macs, op.at_output, op.at_output + op.bias, op.at_output, n)
+    if kind == "batch_norm":
+        return (0, 2 * n, 4 * n, 2 * n, 0, 0)
+    if kind == "relu":
+        return (0, 0, 0, n, 0, 0)
+    if kind == "upsample":
+        seen = n if op.module else 0
+        return (0, n if op.variant == "nearest" else 4 * n, seen, seen, 0, 0)
+    if kind == "pool":
+        return (0, op.inputs, op.inputs + n, op.inputs, 0, 0) if op.module else (0, op.inputs, 0, 0, 0, 0)
+    return NOTHING
 
 
-def _torchstat(ops: list[Op]) -> int:
-    stored: dict[int, int] = {}
+def added(rows: Iterable[Sums]) -> Sums:
+    """Sums of sums."""
+    a = b = c = d = e = f = 0
+    for row in rows:
+        a += row[0]
+        b += row[1]
+        c += row[2]
+        d += row[3]
+        e += row[4]
+        f += row[5]
+    return a, b, c, d, e, f
+
+
+def stored(ops: Iterable[Op]) -> tuple[int, int]:
+    """Parameters, and what torchstat counts: of each stored module only the last call.
+
+    A module is known by its path or, where there is none, by its weight; what has neither counts every time.
+    """
+    params: dict[object, int] = {}
+    counts: dict[object, int] = {}
     loose = 0
     for op in ops:
+        kind = op.kind
         count = op.at_output + op.bias
-        if op.kind in ("batch_norm", "relu"):
-            count += op.elements * (2 if op.kind == "batch_norm" else 1)
+        if kind == "batch_norm":
+            count = 2 * op.elements
+        elif kind == "relu":
+            count = op.elements
         elif op.module:
-            count += op.torchstat
-        module = op.weight or op.caller
+            count = op.torchstat
+        if not count and not op.params:
+            continue
+        module = op.path or op.weight
         if module:
-            stored[module] = count
+            params[module, kind] = op.params
+            counts[module, kind] = count
         else:
             loose += count
-    return loose + sum(stored.values())
+    return sum(params.values()), loose + sum(counts.values())
+
+
+def tally(ops: Iterable[Op], params: int, peak_bytes: int = 0) -> Cost:
+    """The cost of recorded operators, in every convention."""
+    ops = list(ops)
+    return as_cost(added(map(op_sums, ops)), params, stored(ops)[1], peak_bytes)
+
+
+def as_cost(sums: Sums, params: int, torchstat: int, peak_bytes: int) -> Cost:
+    """The cost that these sums make."""
+    true, fvcore, thop, ptflops, at_output, activations = sums
+    return Cost(
+        params,
+        true,
+        {
+            "true": true,
+            "fvcore": fvcore,
+            "thop": thop,
+            "ptflops_0_6": ptflops,
+            "hrnet_summary": at_output,
+            "hrnet_gi": at_output / 2**30,
+            "torchstat_mi": torchstat / 2**20,
+        },
+        activations,
+        peak_bytes,
+    )

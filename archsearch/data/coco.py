@@ -98,8 +98,10 @@ def load_coco(annotations: Path | str, images: Path | str, *, skeleton: Skeleton
     return Dataset(source.stem, skeleton, infos, cleaned, reader)
 
 
-def read_image(path: Path | str) -> NDArray[np.uint8]:
-    """The pixels of an image file as uint8 RGB (H, W, 3), not turned by EXIF orientation (nor are annotations).
+def read_image(path: Path | str, *, upright: bool = False) -> NDArray[np.uint8]:
+    """The pixels of an image file as uint8 RGB (H, W, 3).
+
+    ``upright`` turns them as the EXIF orientation says, as viewers do; annotations are made on pixels as they lie.
 
     Raises ``InputError`` where the file is missing, cut short or no image.
     """
@@ -112,7 +114,7 @@ def read_image(path: Path | str) -> NDArray[np.uint8]:
     if data.startswith(b"\xff\xd8") and b"\xff\xd9" not in data:  # OpenCV 4 would fill the rest with grey
         raise InputError(f"{path}: a JPEG that is cut short ({len(data)} bytes)")
     try:
-        flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+        flags = cv2.IMREAD_COLOR | (0 if upright else cv2.IMREAD_IGNORE_ORIENTATION)
         bgr = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error:
         bgr = None

@@ -75,9 +75,7 @@ def _writable(cache: Path | None) -> Path | None:
             cache.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             reason = error.strerror or type(error).__name__
-            raise InputError(
-                f"{cache}: no place for a cache ({reason}); set ARCHSEARCH_CACHE"
-            ) from None
+            raise InputError(f"{cache}: no place for a cache ({reason}); set ARCHSEARCH_CACHE") from None
     return cache
 
 

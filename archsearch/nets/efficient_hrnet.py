@@ -207,8 +207,10 @@ class SameConv(Conv):
         kernel = self.kernel_size[0] if kernel is None else kernel
         padding = max(kernel - 2, 0)
         before, after = padding // 2, padding - padding // 2
+        x = F.pad(x, (before, after, before, after))
+        if self._is_whole(x, outputs, kernel):
+            return F.conv2d(x, self.weight, self.bias, self.stride, 0, 1, self.groups)
         used = (int(x.shape[1]),) if parts is None else parts
         wanted = used if self.depthwise else self.outputs if outputs is None else as_parts(outputs)
         weight, bias = self.slice(used, wanted, kernel)
-        x = F.pad(x, (before, after, before, after))
         return F.conv2d(x, weight, bias, self.stride, 0, 1, int(x.shape[1]) if self.depthwise else 1)

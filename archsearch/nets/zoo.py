@@ -12,6 +12,7 @@ from torch import nn
 from archsearch.elastic import take
 from archsearch.files import InputError, read_json, read_yaml, resources
 from archsearch.nets.efficient_hrnet import EfficientHRNet, EfficientHRNetNet
+from archsearch.nets.heads import TopDown
 from archsearch.nets.hrnet import HRNet, HRNetNet
 from archsearch.nets.litepose import LitePose, LitePoseNet
 from archsearch.nets.litepose_json import from_litepose_json, is_litepose_json
@@ -95,6 +96,11 @@ def build(name_or_arch: str | Path | Arch, *, joints: int | None = None) -> nn.M
     if joints is not None and joints < 1:
         raise ValueError(f"joints {joints} is not a positive number")
     return NETS[type(arch)](arch, joints)
+
+
+def is_bottom_up(arch: Arch) -> bool:
+    """Whether networks of ``arch`` find all people of an image at once, by tags; else joints in one person's box."""
+    return not isinstance(arch.head, TopDown)
 
 
 def extract(net: nn.Module, arch: Arch) -> nn.Module:

@@ -238,3 +238,13 @@ def test_architectures_that_are_none(change: dict[str, Any], message: str) -> No
 def test_parts_that_are_none(make: Any, message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         make()
+
+
+def test_fields_in_the_wrong_place() -> None:
+    """Members of a union begin with their kind; other values in its place would be read as a default head."""
+    with pytest.raises(ValueError, match=r"kind \(Deconv\(.*\),\) of BottomUp is not one of bottom_up"):
+        BottomUp((Deconv(),))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="features 'coarsest' of TopDown is not one of finest, concat, iterative"):
+        TopDown(features="coarsest")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="kind 'lit' of Stem is not one of residual, lite"):
+        Stem(kind="lit")  # type: ignore[arg-type]

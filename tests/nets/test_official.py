@@ -140,6 +140,10 @@ def test_a_backbone() -> None:
     assert imported.untouched == ("head.deconvs.0.bn", "head.deconvs.0.deconv", "head.finals.0", "head.finals.1")
     assert imported.unused == ("final_layer.0.weight", "stage3.1.fuse_layers.1.0.0.0.weight")
     assert imported.net.joints == 17
+    norm = imported.net.head.deconvs[0].bn  # what the file does not fill is as a new network has it
+    assert [float(t.double().sum()) for t in norm.state_dict().values()] == [4, 0, 0, 4, 0]
+    for final in imported.net.head.finals:
+        assert 0 < float(final.weight.detach().abs().max()) < final.weight[0].numel() ** -0.5
     body = archsearch.load_official(official(TOP_DOWN), TOP_DOWN).state_dict()
     assert all(torch.equal(t, body[n]) for n, t in imported.net.state_dict().items() if not n.startswith("head."))
     assert import_official(state, TOP_DOWN, joints=9, backbone_only=True).net.joints == 9

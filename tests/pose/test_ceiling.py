@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from archsearch.data.batches import eval_batch
+from archsearch.data.dataset import Dataset, ImageInfo
 from archsearch.data.scenes import scenes
 from archsearch.pose import losses
-from archsearch.pose.bottomup import FAST_DECODE, OFFICIAL_DECODE, infer, predict_image
+from archsearch.pose.bottomup import FAST_DECODE, OFFICIAL_DECODE, infer, predict, predict_image
 from archsearch.pose.ceiling import ceiling, perfect_outputs
 from archsearch.skeleton import COCO17, CROWDPOSE14
 
@@ -50,6 +51,21 @@ def test_the_flip_test_leaves_a_mirror_symmetric_network_alone():
     torch.testing.assert_close(plain[0], flipped[0])
     assert plain[1].shape[-1] == 1
     assert flipped[1].shape[-1] == 2
+
+
+def test_one_image_is_seen_as_the_same_image_of_a_data_set():
+    """predict_image and predict bring a photo of odd sides to the network in the same way."""
+    photo = np.random.default_rng(0).integers(0, 255, (150, 233, 3), np.uint8)
+    info = ImageInfo(1, "a.jpg", 150, 233, np.zeros((0, 17, 3), np.float32), np.zeros((0, 4), np.float32), np.zeros(0))
+    data = Dataset("one", COCO17, (info,), {"images": [{"id": 1}], "annotations": []}, lambda _: photo)
+    for multiple in (None, 64):
+        settings = dataclasses.replace(OFFICIAL_DECODE, multiple=multiple)
+        persons, scores = predict_image(Copies(), photo, COCO17, settings, size_px=128)
+        results = predict(Copies(), data, settings, size_px=128)
+        assert len(results) == len(scores) > 0
+        np.testing.assert_allclose(
+            np.reshape([r["keypoints"] for r in results], (-1, 17, 3)), persons[..., :3], rtol=1e-5
+        )
 
 
 def test_people_come_back_in_the_pixels_of_the_photo():

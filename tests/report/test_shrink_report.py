@@ -132,7 +132,8 @@ def test_the_answer_carries_its_uncertainty(tmp_path: Path) -> None:
     ]
     assert answer(clear, SCENES) == (
         "shrink1 has the highest AP on embedded scenes, 0.296 (95 % interval over 2 seeds 0.290 to 0.300), and its "
-        "interval lies above all others. From baseline to shrink1, MACs rise by 37 % (73.0 to 100.0 M) and AP rises by 0.015."
+        "interval lies above all others. From baseline to shrink1, MACs rise by 37 % (73.0 to 100.0 M) and AP rises by "
+        "0.015."
     )
     assert answer(outcomes[:1], SCENES).endswith("no other configuration has finished.")
 

@@ -1,0 +1,102 @@
+"""Measured latencies as lines of a JSONL file that every other command reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from archsearch.costs.latency import measure
+from archsearch.costs.machine import gpu_state, machine
+from archsearch.costs.macs import checked_hw, cost
+from archsearch.costs.runtimes import COMPILE, COMPILE_GRAPH, EAGER, GRAPH, ONNX, Setting
+from archsearch.environment import choose_device
+from archsearch.files import InputError, append_jsonl, read_text
+from archsearch.nets.zoo import Arch, build, load_arch
+from archsearch.space import fingerprint, to_plain
+
+OnStep = Callable[[str, int, int], None]  # what is measured, how many rounds are done, of how many
+
+
+def settings_for(
+    device: str, *, batch: int = 1, threads: int = 1, dtype: str = "float32", channels_last: bool = True,
+    compiled: bool = False, graph: bool | None = None,
+) -> list[Setting]:  # fmt: skip
+    """The runtimes to measure in on ``cpu``, ``cuda`` or ``onnxruntime``.
+
+    ``graph``: None for eager and CUDA graphs apart on a GPU, True for graphs only, False for none; ``compiled``: also
+    compiled. Raises ``ValueError`` where the device is not there or cannot do it.
+    """
+    if device == ONNX:
+        if compiled or graph:
+            raise ValueError(f"device {ONNX}: --compile and --graph are torch's")
+        return [Setting("cpu", ONNX, batch, threads, dtype, channels_last=False)]
+    base = Setting(choose_device(device).type, EAGER, batch, threads, dtype, channels_last)
+    on_gpu = base.device == "cuda"
+    names = [] if graph else [EAGER, *([COMPILE] if compiled else [])]
+    if graph or (on_gpu and graph is None):
+        names += [GRAPH, *([COMPILE_GRAPH] if compiled else [])]
+    return [replace(base, runtime=name) for name in names]
+
+
+def measure_and_append(
+    path: Path,
+    archs: Mapping[str, Arch],
+    settings: Sequence[Setting],
+    *,
+    input_hw: tuple[int, int] | None = None,
+    warmup: int = 5,
+    repeats: int = 50,
+    together: int = 4,
+    extra: Mapping[str, Any] | None = None,
+    on_step: OnStep = lambda *_: None,
+) -> list[dict[str, Any]]:
+    """Measure architectures in each setting, ``together`` of them interleaved, and append a record for each.
+
+    A record has the name, fingerprint and plain tree of the architecture, its input and MACs, the latency, and the
+    machine with its state at that time. Raises ``ValueError`` where an architecture cannot take the input.
+    """
+    sizes = {name: checked_hw(arch, input_hw) for name, arch in archs.items()}
+    names, records = list(archs), []
+    for setting in settings:
+        found_on = machine(setting)
+        for start in range(0, len(names), together):
+            chunk = names[start : start + together]
+            on_step(setting.runtime, start, len(names))
+            latencies = measure(
+                {name: build(archs[name]) for name in chunk}, [sizes[name] for name in chunk],
+                device=setting.device, batch=setting.batch, threads=setting.threads, runtime=setting.runtime,
+                dtype=setting.dtype, channels_last=setting.channels_last, warmup=warmup, repeats=repeats,
+            )  # fmt: skip
+            state = {"gpu_state": gpu_state()} if setting.device == "cuda" else {}
+            for name in chunk:
+                arch = archs[name]
+                record = {
+                    "kind": "latency", "name": name, "fingerprint": fingerprint(arch), "input_hw": list(sizes[name]),
+                    "macs": cost(arch, sizes[name]).macs, "device_kind": setting.device, **asdict(latencies[name]),
+                    **(extra or {}), "arch": to_plain(arch), "machine": {**found_on, **state},
+                }  # fmt: skip
+                append_jsonl(path, record)
+                records.append(record)
+        on_step(setting.runtime, len(names), len(names))
+    return records
+
+
+def read_arch_list(path: Path) -> dict[str, Arch]:
+    """Architectures of a text file, a name or a file on each line; empty lines and those after # do not count.
+
+    Raises ``InputError`` with the line that names none.
+    """
+    found: dict[str, Arch] = {}
+    for number, line in enumerate(read_text(path).splitlines(), 1):
+        name = line.partition("#")[0].strip()
+        if not name:
+            continue
+        try:
+            found[name] = load_arch(name)
+        except InputError as error:
+            raise InputError(f"{path}, line {number}: {error}") from None
+    if not found:
+        raise InputError(f"{path}: no architectures, one name or file a line is needed")
+    return found

@@ -1,0 +1,213 @@
+"""What runs a network when its latency is measured: torch eager, compiled, as a CUDA graph, or onnxruntime.
+
+A runtime turns a module and the tensors it is called with into a :data:`Runner`. Time on a GPU is taken by device
+events between which nothing but the forward is queued; the input's values change from turn to turn.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from archsearch.environment import choose_device, cpu_name, device_name
+
+EAGER, GRAPH, COMPILE, COMPILE_GRAPH, ONNX = (
+    "torch-eager", "torch-graph", "torch-compile", "torch-compile-graph", "onnxruntime",
+)  # fmt: skip
+RUNTIMES = (EAGER, GRAPH, COMPILE, COMPILE_GRAPH, ONNX)
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+INPUTS = 4  # different inputs that a GPU is given in turn
+
+Runner = Callable[[int, int], float]  # (turn, calls) to the mean milliseconds of one call
+
+
+class Shape(tuple[int, ...]):
+    """Stands where a call has a tensor of this shape."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """On what, and how, something is run. Raises ``ValueError`` where that cannot be."""
+
+    device: str = "cpu"  # cpu or cuda
+    runtime: str = EAGER
+    batch: int = 1
+    threads: int = 1
+    dtype: str = "float32"
+    channels_last: bool = True
+
+    def __post_init__(self) -> None:
+        if self.runtime not in RUNTIMES:
+            raise ValueError(f"runtime {self.runtime} is not one of {', '.join(RUNTIMES)}")
+        if self.dtype not in DTYPES:
+            raise ValueError(f"dtype {self.dtype} is not one of {', '.join(DTYPES)}")
+        device = choose_device(self.device)
+        if device.type == "cpu" and self.runtime in (GRAPH, COMPILE_GRAPH):
+            raise ValueError(f"runtime {self.runtime} needs a CUDA GPU, the device is {self.device}")
+        if self.runtime == ONNX:
+            if importlib.util.find_spec("onnxruntime") is None or importlib.util.find_spec("onnx") is None:
+                raise ValueError("onnxruntime is not installed: pip install 'archsearch[onnx]'")
+            if (device.type, self.dtype) != ("cpu", "float32"):
+                raise ValueError(f"runtime {ONNX} runs on cpu in float32, not on {self.device} in {self.dtype}")
+
+    @property
+    def device_name(self) -> str:
+        """The processor's or the GPU's own name."""
+        return cpu_name() if self.runtime == ONNX else device_name(choose_device(self.device))
+
+
+class Bound(nn.Module):
+    """A module with the arguments it is called with, but for the tensors: (tensors in order) to a tuple of tensors.
+
+    ``call``: positional and named arguments, a :class:`Shape` for every tensor.
+    """
+
+    def __init__(self, module: nn.Module, call: tuple[Any, Any]) -> None:
+        super().__init__()
+        self.module, self.call = module, call
+
+    def shapes(self) -> list[Shape]:
+        """Those of the tensors, in the order of ``forward``."""
+        return list(_leaves(self.call, Shape))
+
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        rest = iter(tensors)
+        args, kwargs = _filled(self.call, rest)
+        return tuple(_leaves(self.module(*args, **kwargs), Tensor))
+
+
+def _leaves(value: Any, kind: type) -> Iterator[Any]:
+    if isinstance(value, kind):
+        yield value
+    elif isinstance(value, list | tuple | dict):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _leaves(item, kind)
+
+
+def _filled(value: Any, tensors: Iterator[Tensor]) -> Any:
+    if isinstance(value, Shape):
+        return next(tensors)
+    if isinstance(value, dict):
+        return {key: _filled(item, tensors) for key, item in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(_filled(item, tensors) for item in value)
+    return value
+
+
+def prepare(bound: Bound, setting: Setting) -> Runner:
+    """A runner of a module in evaluation mode. Raises ``ValueError`` where the device is not there."""
+    device = choose_device(setting.device)
+    form = torch.channels_last if setting.channels_last else torch.contiguous_format
+    dtype = DTYPES[setting.dtype]
+    bound = bound.eval().to(device=device, dtype=dtype, memory_format=form)  # type: ignore[call-overload]
+    generator = torch.Generator().manual_seed(0)
+    count = INPUTS if device.type == "cuda" else 1
+    inputs = [
+        tuple(
+            torch.randn(shape, generator=generator).to(device=device, dtype=dtype, memory_format=form)
+            for shape in bound.shapes()
+        )
+        for _ in range(count)
+    ]
+    if setting.runtime == ONNX:
+        return _onnx(bound, inputs[0], setting.threads)
+    function: Callable[..., Any] = bound
+    if setting.runtime in (COMPILE, COMPILE_GRAPH):
+        function = torch.compile(bound, dynamic=False)
+    if setting.runtime in (GRAPH, COMPILE_GRAPH):
+        return _graph(function, inputs, device)
+    return _on_gpu(function, inputs, device) if device.type == "cuda" else _on_cpu(function, inputs[0])
+
+
+def _on_cpu(function: Callable[..., Any], inputs: tuple[Tensor, ...]) -> Runner:
+    def run(_: int, calls: int) -> float:
+        with torch.inference_mode():
+            start = time.perf_counter()
+            for _ in range(calls):
+                function(*inputs)
+            return (time.perf_counter() - start) * 1e3 / calls
+
+    return run
+
+
+def _on_gpu(function: Callable[..., Any], inputs: list[tuple[Tensor, ...]], device: torch.device) -> Runner:
+    def call(number: int) -> None:
+        with torch.inference_mode():
+            function(*inputs[number])
+
+    return _timed(call, len(inputs), device)
+
+
+def _graph(function: Callable[..., Any], inputs: list[tuple[Tensor, ...]], device: torch.device) -> Runner:
+    """A CUDA graph for each input: what the device takes when no time is lost between its kernels."""
+    graphs: list[torch.cuda.CUDAGraph] = []
+    with torch.inference_mode():
+        # Capture needs libraries that are warm, on a stream that is not the default one.
+        side: Any = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        side.wait_stream(torch.cuda.current_stream(device))
+        with torch.cuda.stream(side):
+            for _ in range(3):
+                function(*inputs[0])
+        torch.cuda.current_stream(device).wait_stream(side)
+        torch.cuda.synchronize(device)
+        for tensors in inputs:
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph):
+                function(*tensors)
+            graphs.append(graph)
+    return _timed(lambda number: graphs[number].replay(), len(graphs), device)
+
+
+def _timed(call: Callable[[int], None], count: int, device: torch.device) -> Runner:
+    """Device events around calls of inputs 0 to ``count`` - 1 in turn."""
+
+    def run(turn: int, calls: int) -> float:
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
+        torch.cuda.synchronize(device)
+        begin.record()
+        for i in range(calls):
+            call((turn + i) % count)
+        end.record()
+        end.synchronize()
+        return float(begin.elapsed_time(end)) / calls
+
+    return run
+
+
+def _onnx(bound: Bound, inputs: tuple[Tensor, ...], threads: int) -> Runner:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(onnx_bytes(bound, inputs), options, providers=["CPUExecutionProvider"])
+    plain = [tensor.contiguous().numpy() for tensor in inputs]
+    feed = {given.name: array for given, array in zip(session.get_inputs(), plain, strict=True)}
+
+    def run(_: int, calls: int) -> float:
+        start = time.perf_counter()
+        for _ in range(calls):
+            session.run(None, feed)
+        return (time.perf_counter() - start) * 1e3 / calls
+
+    return run
+
+
+def onnx_bytes(bound: Bound, inputs: tuple[Tensor, ...]) -> bytes:
+    """A module as an ONNX model for these input shapes."""
+    buffer = io.BytesIO()
+    names = [f"x{i}" for i in range(len(inputs))]
+    with warnings.catch_warnings(), torch.inference_mode():
+        warnings.simplefilter("ignore")  # the tracing exporter is older, and ten times as fast as the other one
+        export: Any = torch.onnx.export  # its annotation leaves out that it takes buffers
+        export(bound, inputs, buffer, input_names=names, opset_version=17, dynamo=False)
+    return buffer.getvalue()
