@@ -7,6 +7,7 @@ line for each whole network that was measured to correct the sum (``calibration`
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,9 +18,9 @@ import numpy as np
 from archsearch.costs.agreement import Correction, fit, kendall, kendall_interval, mape, spearman
 from archsearch.costs.blocks import at_resolution, distinct, runnable
 from archsearch.costs.fast import CostModel, Unit
-from archsearch.costs.latency import Latency, measure, measure_bound
+from archsearch.costs.latency import Latency, measure_bound
 from archsearch.costs.machine import machine
-from archsearch.costs.runtimes import Setting
+from archsearch.costs.runtimes import Bound, Setting, Shape
 from archsearch.files import InputError, append_jsonl, read_jsonl
 from archsearch.nets.zoo import Arch, as_arch, build
 from archsearch.space import Space, fingerprint, to_plain
@@ -34,7 +35,7 @@ class Plan:
 
     repeats: int = 20
     warmup: int = 3
-    noise: float = 0.1  # a block whose interquartile range is more than this fraction of its median is measured again
+    noise: float = 0.1  # what has a larger relative interquartile range is measured again; the calmest stays
     tries: int = 3
     calibration: int = 12  # whole networks that correct the sum
     held_out: int = 60  # whole networks that only judge it
@@ -160,16 +161,10 @@ def _chunks(units: list[Unit]) -> Iterator[list[Unit]]:
 
 def _measured(units: list[Unit], setting: Setting, plan: Plan) -> list[dict[str, Any]]:
     """A record for each block; the noisy ones are measured again, and the least noisy measurement stays."""
-    best: dict[str, tuple[Latency, int]] = {}
-    left = units
-    for attempt in range(1, plan.tries + 1):
-        bound = {unit.key: runnable(unit, setting.batch) for unit in left}
-        for key, found in measure_bound(bound, setting, warmup=plan.warmup, repeats=plan.repeats).items():
-            if key not in best or found.relative_iqr < best[key][0].relative_iqr:
-                best[key] = (found, attempt)
-        left = [unit for unit in units if best[unit.key][0].relative_iqr > plan.noise]
-        if not left:
-            break
+    by_key = {unit.key: unit for unit in units}
+    best = _calmest(
+        list(by_key), lambda key: runnable(by_key[key], setting.batch), setting, plan, plan.warmup, plan.repeats
+    )
     return [
         {
             "kind": "block", "key": unit.key, "module": unit.module, "inputs": [list(s) for s in unit.inputs],
@@ -178,6 +173,27 @@ def _measured(units: list[Unit], setting: Setting, plan: Plan) -> list[dict[str,
         }
         for unit in units
     ]  # fmt: skip
+
+
+def _calmest(
+    keys: list[str], make: Callable[[str], Bound], setting: Setting, plan: Plan, warmup: int, repeats: int
+) -> dict[str, tuple[Latency, int]]:
+    """The least noisy of at most ``plan.tries`` measurements of each, and which one it was."""
+    best: dict[str, tuple[Latency, int]] = {}
+    left = keys
+    for attempt in range(1, plan.tries + 1):
+        bound = {key: make(key) for key in left}
+        for key, found in measure_bound(bound, setting, warmup=warmup, repeats=repeats).items():
+            if key not in best or found.relative_iqr < best[key][0].relative_iqr:
+                best[key] = (found, attempt)
+        left = [key for key in keys if best[key][0].relative_iqr > plan.noise]
+        if not left:
+            break
+    return best
+
+
+def _made(archs: dict[str, Arch], batch: int, key: str) -> Bound:
+    return Bound(build(archs[key]), ((Shape((batch, 3, *archs[key].input_hw)),), {}))
 
 
 def _measure_networks(
@@ -192,15 +208,12 @@ def _measure_networks(
         if should_stop():
             return False
         chunk = todo[i : i + 4]
-        nets = {fingerprint(arch): build(arch) for arch, _ in chunk}
-        found = measure(
-            nets, [arch.input_hw for arch, _ in chunk], device=setting.device, batch=setting.batch,
-            threads=setting.threads, runtime=setting.runtime, dtype=setting.dtype,
-            channels_last=setting.channels_last, warmup=2, repeats=plan.network_repeats,
-        )  # fmt: skip
+        by_key = {fingerprint(arch): arch for arch, _ in chunk}
+        make = functools.partial(_made, by_key, setting.batch)
+        found = _calmest(list(by_key), make, setting, plan, 2, plan.network_repeats)
         for arch, role in chunk:
-            latency = found[fingerprint(arch)]
-            append_jsonl(path, {"kind": "network", "role": role, "fingerprint": fingerprint(arch),
+            latency, attempt = found[fingerprint(arch)]
+            append_jsonl(path, {"kind": "network", "role": role, "fingerprint": fingerprint(arch), "try": attempt,
                                 **asdict(latency), "arch": to_plain(arch)})  # fmt: skip
         on_step("networks", len(archs) - len(todo) + min(i + 4, len(todo)), len(archs))
     return True

@@ -21,12 +21,22 @@ def answer(outcomes: Sequence[Outcome], label: str) -> str:
     text = f"{best.name} has the highest {label}, {best.ap:.3f} ({interval_text(best)})"
     if len(outcomes) == 1:
         return f"{best.name} has {label} {best.ap:.3f} ({interval_text(best)}); no other configuration has finished."
-    close = [o.name for o in outcomes if o is not best and o.overlaps(best)]
-    if close:
-        text += f", but its interval overlaps that of {listed(close)}: not told apart by this run."
-    else:
-        text += ", and its interval lies above all others."
+    text += _standing(best, [o for o in outcomes if o is not best])
     return f"{text} {_savings(outcomes[0], outcomes[-1])}"
+
+
+def _standing(best: Outcome, others: Sequence[Outcome]) -> str:
+    """How the best stands to the others: by paired differences where they are on record, else by intervals."""
+    if best.difference is not None:
+        return f", {best.difference.value:+.3f} from {best.difference.against} ({difference_text(best)})."
+    paired = [o for o in others if o.difference is not None and o.difference.against == best.name]
+    if len(paired) == len(others):
+        close = [o.name for o in paired if o.difference is not None and not o.difference.clear]
+        return f"; not told apart from {listed(close)} by this run." if close else ", clearly above all others."
+    close = [o.name for o in others if o.overlaps(best)]
+    if close:
+        return f", but its interval overlaps that of {listed(close)}: not told apart by this run."
+    return ", and its interval lies above all others."
 
 
 def interval_text(outcome: Outcome) -> str:

@@ -12,11 +12,11 @@ from archsearch.report import models as table
 from archsearch.report.models import BEGIN, END, PRINTED, models_table, paper, put_table
 
 TABLE = models_table()
-PAGE = Path(__file__).parents[2] / "docs" / "models.md"
+PAGE = Path(__file__).parents[2] / "README.md"
 
 
 def test_the_page_is_up_to_date() -> None:
-    """If this fails: archsearch models --into docs/models.md"""
+    """If this fails: archsearch models --into README.md"""
     assert f"{BEGIN}\n{TABLE}{END}" in PAGE.read_text()
 
 

@@ -196,3 +196,31 @@ def test_labels_cover_neither_each_other_nor_points(seed: int) -> None:
 def test_looks_do_not_repeat_soon() -> None:
     seen = {(style.look(i).color, style.look(i).marker) for i in range(56)}
     assert len(seen) == 56
+
+
+def test_paired_differences_decide_where_they_are_on_record(tmp_path: Path) -> None:
+    outcomes = tables.outcomes(make_run(tmp_path / "run"))
+    best = max(outcomes, key=lambda o: o.ap)
+    assert best.name == "shrink1"
+    apart = dataclasses.replace(best, difference=tables.Difference("baseline", 0.015, 0.004, 0.026))
+    text = answer([outcomes[0], apart], SCENES)
+    assert "+0.015 from baseline (paired 95 %: +0.004 to +0.026)." in text
+    close = dataclasses.replace(best, difference=tables.Difference("baseline", 0.015, -0.004, 0.026))
+    assert "(paired 95 %: -0.004 to +0.026, not told apart)" in answer([outcomes[0], close], SCENES)
+    worse = [
+        dataclasses.replace(o, difference=tables.Difference("shrink1", -0.1, -0.2, high))
+        for o, high in ((outcomes[2], -0.05), (outcomes[3], 0.01))
+    ]
+    assert "; not told apart from shrink3 by this run." in answer([best, *worse], SCENES)
+    assert ", clearly above all others." in answer([best, worse[0]], SCENES)
+
+
+def test_comparisons_and_the_ceiling_come_from_records(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    run.record("comparison", config="shrink1", against="baseline", seed=0, difference=0.02, low=0.01, high=0.03)
+    run.record("ceiling", ap=0.9876)
+    write_report(run)
+    text = " ".join(text for _, text in parse((run.path / "report.html").read_text()).texts)
+    assert "+0.020" in text
+    assert "+0.010 to +0.030" in text
+    assert "have AP 0.988" in text
