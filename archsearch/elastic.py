@@ -101,7 +101,7 @@ class Conv(nn.Conv2d):
 
         ``parts``: how the channels of ``x`` were concatenated; needed only where there is more than one part.
         """
-        if self._is_whole(x, outputs, kernel):
+        if self._is_whole(x, outputs, kernel, parts):
             return F.conv2d(x, self.weight, self.bias, self.stride, self.padding, 1, self.groups)
         used = (int(x.shape[1]),) if parts is None else parts
         wanted = used if self.depthwise else self.outputs if outputs is None else as_parts(outputs)
@@ -110,12 +110,13 @@ class Conv(nn.Conv2d):
         groups = int(x.shape[1]) if self.depthwise else 1
         return F.conv2d(x, weight, bias, self.stride, kernel // 2, 1, groups)
 
-    def _is_whole(self, x: Tensor, outputs: int | Parts | None, kernel: int | None) -> bool:
+    def _is_whole(self, x: Tensor, outputs: int | Parts | None, kernel: int | None, parts: Parts | None = None) -> bool:
         """Whether a call uses all of this layer."""
         return (
             x.shape[1] == self.in_channels
             and (kernel is None or kernel == self.kernel_size[0])
             and (outputs is None or outputs == self.out_channels or self.depthwise or outputs == self.outputs)
+            and (parts is None or parts == self.inputs)
         )
 
     @torch.no_grad()
@@ -147,7 +148,7 @@ class Transposed(nn.ConvTranspose2d):
         self, x: Tensor, outputs: int | None = None, parts: Parts | None = None
     ) -> Tensor:
         """(N, C, H, W) to (N, outputs, 2 H, 2 W); ``parts`` as in :meth:`Conv.forward`."""
-        if x.shape[1] == self.in_channels and outputs in (None, self.out_channels):
+        if x.shape[1] == self.in_channels and outputs in (None, self.out_channels) and parts in (None, self.inputs):
             return F.conv_transpose2d(x, self.weight, None, 2, 1)
         used = (int(x.shape[1]),) if parts is None else parts
         wanted = self.outputs if outputs is None else (outputs,)
@@ -184,7 +185,7 @@ class BatchNorm(nn.BatchNorm2d):
 
     def forward(self, x: Tensor, parts: Parts | None = None) -> Tensor:
         """(N, C, H, W) to the same shape; ``parts`` as in :meth:`Conv.forward`."""
-        if x.shape[1] == self.num_features:
+        if x.shape[1] == self.num_features and (parts is None or parts == self.features):
             if self.training:
                 return super().forward(x)
             # What torch's layer does in evaluation, without its checks: small layers feel them.

@@ -62,7 +62,7 @@ def choose_device(name: str) -> torch.device:
         raise ValueError(f"device {name!r} is not one of auto, cpu, cuda") from None
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device {name}: this machine or this build of torch ({torch.__version__}) has no CUDA GPU")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+    if device.type == "cuda" and device.index is not None and device.index >= torch.cuda.device_count():
         raise ValueError(f"device {name}: this machine has {torch.cuda.device_count()} CUDA GPUs")
     if device.type not in ("cpu", "cuda"):
         raise ValueError(f"device {name!r} is not one of auto, cpu, cuda")

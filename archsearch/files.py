@@ -77,8 +77,9 @@ def read_text(path: Path | str) -> str:
 
 def read_json(path: Path | str) -> Any:
     """The value in a JSON file. Raises ``InputError`` with the line and column of a syntax error."""
+    text = read_text(path)
     try:
-        return json.loads(read_text(path))
+        return json.loads(text)
     except json.JSONDecodeError as error:
         raise InputError(f"{path}: not JSON, line {error.lineno} column {error.colno}: {error.msg}") from None
     except ValueError as error:  # a number with too many digits
@@ -89,12 +90,17 @@ def read_json(path: Path | str) -> Any:
 
 def read_yaml(path: Path | str) -> Any:
     """The value in a YAML file (safe subset). Raises ``InputError`` with the line of a syntax error."""
+    text = read_text(path)
     try:
-        return yaml.safe_load(read_text(path))
+        return yaml.safe_load(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1} column {mark.column + 1}" if mark else ""
         raise InputError(f"{path}: not YAML{where}: {getattr(error, 'problem', None) or error}") from None
+    except RecursionError:
+        raise InputError(f"{path}: YAML nested too deeply") from None
+    except ValueError as error:  # a date that does not exist
+        raise InputError(f"{path}: not YAML: {error}") from None
 
 
 def append_jsonl(path: Path | str, record: dict[str, Any]) -> None:

@@ -207,3 +207,11 @@ def test_what_cannot_be_taken() -> None:
     wrong.deconv = Conv(4, 4)  # type: ignore[assignment]
     with pytest.raises(ValueError, match="the larger network has no Transposed named deconv"):
         take(Pair(3, 4), wrong)
+
+
+def test_parts_of_an_equal_sum_are_not_taken_for_the_whole() -> None:
+    x = torch.randn(1, 16, 4, 4)
+    for layer in (Conv((8, 8), 4), Transposed((8, 8), 4), BatchNorm((8, 8)), BatchNorm((8, 8)).eval()):
+        with pytest.raises(ValueError, match="do not fit"):
+            layer(x, parts=(4, 12))
+        layer(x, parts=(8, 8))

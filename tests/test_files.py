@@ -80,3 +80,11 @@ def test_a_bad_yaml_names_its_line(tmp_path: Path) -> None:
 def _written(folder: Path, text: str) -> Path:
     write_text(folder / "good.yaml", text)
     return folder / "good.yaml"
+
+
+@pytest.mark.parametrize("text", ["a: 2024-99-99\n", "[" * 3000])
+def test_yaml_that_cannot_be_a_value_is_one_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / "odd.yaml").write_text(text)
+    with pytest.raises(InputError, match=r"odd\.yaml: ") as caught:
+        read_yaml(tmp_path / "odd.yaml")
+    assert "\n" not in str(caught.value)

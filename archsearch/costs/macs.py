@@ -22,7 +22,7 @@ from pathlib import Path
 
 from archsearch.costs.sketch import parameters, sketch
 from archsearch.costs.trace import Trace
-from archsearch.nets.zoo import Arch, load_arch
+from archsearch.nets.zoo import Arch, as_arch
 from archsearch.probe import Op, Probe
 
 
@@ -47,7 +47,7 @@ def cost(name_or_arch: str | Path | Arch, input_hw: tuple[int, int] | None = Non
 
     Raises ``ValueError`` where the network cannot take that input.
     """
-    arch = load_arch(name_or_arch) if isinstance(name_or_arch, str | Path) else name_or_arch
+    arch = as_arch(name_or_arch)
     ops, params = trace(arch, input_hw, joints)
     return tally(ops, params, ops.memory.peak)
 
@@ -63,7 +63,10 @@ def trace(arch: Arch, input_hw: tuple[int, int] | None = None, joints: int | Non
 
 def checked_hw(arch: Arch, input_hw: tuple[int, int] | None) -> tuple[int, int]:
     """``input_hw``, or the architecture's own; raises ``ValueError`` where the network cannot take it."""
-    height, width = arch.input_hw if input_hw is None else input_hw
+    hw = arch.input_hw if input_hw is None else input_hw
+    if not isinstance(hw, tuple | list) or len(hw) != 2 or not all(type(n) is int for n in hw):
+        raise ValueError(f"input {hw!r} is not (height, width) in whole pixels")
+    height, width = hw
     if any(n < arch.stride or n % arch.stride for n in (height, width)):
         raise ValueError(f"input {height}x{width} is not a multiple of {arch.stride}, the coarsest resolution")
     return height, width

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from archsearch.elastic import Conv, Parts, as_parts
 from archsearch.nets.blocks import ConvBN, Excitation
 from archsearch.nets.features import gather
-from archsearch.nets.heads import BottomUp, BottomUpHead, TopDown, TopDownHead
+from archsearch.nets.heads import BottomUp, BottomUpHead, TopDown, TopDownHead, check_held
 from archsearch.nets.hrnet import Stage, StageNet, check_halves
 from archsearch.nets.litepose import Block
 from archsearch.nets.litepose import Stage as Row
@@ -113,6 +113,10 @@ class EfficientHRNetNet(nn.Module):
         ``ValueError`` where it is not held.
         """
         arch = self.arch if arch is None else arch
+        check_held(arch.head, self.arch.head)
+        strides = [[row.stride for row in a.rows] for a in (arch, self.arch)]
+        if strides[0] != strides[1]:
+            raise ValueError(f"rows of strides {strides[0]}: this network has {strides[1]}")
         x = self.stem(x, arch.stem)
         features = []
         for r, (module, row) in enumerate(zip(self.rows, arch.rows, strict=True)):

@@ -75,6 +75,8 @@ class Pyramid(nn.Module):
     def forward(self, x: Tensor, widths: Parts) -> list[Tensor]:
         """(N, C, H/4, W/4) to [(N, J, H/4, W/4), (N, J, H/8, W/8), ...], as many as there are widths."""
         maps = []
+        if len(widths) > len(self.levels):
+            raise ValueError(f"{len(widths)} levels do not fit into a pyramid of {len(self.levels)}")
         for level, (module, final, width) in enumerate(zip(self.levels, self.finals, widths, strict=False)):
             y = x if level == 0 else F.avg_pool2d(x, 2**level)
             maps.append(final(module(y, width)))

@@ -39,6 +39,10 @@ class Deconv:
     width: int = 32
     blocks: tuple[Block, ...] = ()
 
+    def __post_init__(self) -> None:
+        if self.width < 1:
+            raise ValueError(f"width {self.width} of a transposed convolution is not positive")
+
 
 @dataclass(frozen=True)
 class BottomUp:
@@ -66,8 +70,24 @@ class TopDown:
 
     def __post_init__(self) -> None:
         check_literals(self)
+        if any(width < 1 for width in self.pyramid):
+            raise ValueError(f"widths {self.pyramid} of a pyramid must be positive")
         if self.pyramid and self.features != "concat":
             raise ValueError(f"a pyramid needs features concat, not {self.features}")
+
+
+def check_held(wanted: BottomUp | TopDown, held: BottomUp | TopDown) -> None:
+    """Raise ``ValueError`` where a head of another form is asked for than the network was built with."""
+    forms = [(h.kind, h.features, isinstance(h, TopDown) and bool(h.pyramid)) for h in (wanted, held)]
+    if forms[0] != forms[1]:
+        names = [f"{kind} of {features}" + (" with a pyramid" if pyramid else "") for kind, features, pyramid in forms]
+        raise ValueError(f"head {names[0]}: this network has {names[1]}")
+
+
+def check_depth(wanted: int, held: int, what: str) -> None:
+    """Raise ``ValueError`` where more is asked for than there is."""
+    if wanted > held:
+        raise ValueError(f"{wanted} {what} do not fit into a head of {held}")
 
 
 class BottomUpHead(nn.Module):
@@ -87,6 +107,7 @@ class BottomUpHead(nn.Module):
 
     def forward(self, x: Tensor, head: BottomUp) -> list[Tensor]:
         """(N, C, H/4, W/4) to [(N, J+T, H/4, W/4), (N, J, H/2, W/2), ...]."""
+        check_depth(len(head.deconvs), len(self.deconvs), "doublings")
         maps = [self.finals[0](x)]
         for row, final, deconv in zip(self.deconvs, self.finals[1:], head.deconvs, strict=False):
             x = row(x, maps[-1], deconv)
@@ -110,6 +131,7 @@ class DeconvRow(nn.Module):
 
     def forward(self, features: Tensor, maps: Tensor, deconv: Deconv) -> Tensor:
         """(N, C, H, W) and (N, J+T, H, W) to (N, deconv.width, 2 H, 2 W)."""
+        check_depth(len(deconv.blocks), len(self.blocks), "blocks after a doubling")
         parts = (int(features.shape[1]), int(maps.shape[1]))
         x = torch.cat((features, maps), 1)
         x = self.relu(self.bn(self.deconv(x, deconv.width, parts)))

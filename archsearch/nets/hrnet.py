@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from archsearch.elastic import Parts
 from archsearch.nets.blocks import Basic, Bottleneck, ConvBN, Plain
 from archsearch.nets.features import gather
-from archsearch.nets.heads import Block, BottomUp, BottomUpHead, TopDown, TopDownHead
+from archsearch.nets.heads import Block, BottomUp, BottomUpHead, TopDown, TopDownHead, check_held
 from archsearch.nets.links import Exchange, Transition
 from archsearch.nets.lite_blocks import FULL, Lite, LiteStemNet, Shuffle, Weighting
 from archsearch.space import check_literals
@@ -65,6 +65,8 @@ class Stage:
     lite: Lite = FULL
 
     def __post_init__(self) -> None:
+        if len(set(self.kind.split("|"))) != len(self.kind.split("|")):
+            raise ValueError(f"block kind {self.kind} names an alternative twice")
         unknown = [kind for kind in self.kind.split("|") if kind not in KINDS]
         if unknown:
             raise ValueError(f"block kind {unknown[0]} is not one of {', '.join(KINDS)}")
@@ -175,6 +177,7 @@ class HRNetNet(nn.Module):
                 f"stem {arch.stem.kind}, links {arch.links}, fusion {arch.fusion}: this network has "
                 f"{self.arch.stem.kind}, {self.arch.links}, {self.arch.fusion}"
             )
+        check_held(arch.head, self.arch.head)
         xs = [self.stem(x, arch.stem.width, arch.stem.planes, arch.stem.blocks)]
         for transition, module, stage in zip(self.transitions, self.stages, arch.stages, strict=True):
             widths = arch.widths[: len(stage.branches)]

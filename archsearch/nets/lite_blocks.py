@@ -1,7 +1,10 @@
 """The blocks of Lite-HRNet (CVPR 2021): shuffle units, conditional channel weighting, and its stem.
 
 Every block cuts the channels in halves, works on the second one and interleaves the two again, so widths are even.
-Interleaved halves need no parts: the first n channels are the first n / 2 of each half.
+Interleaved halves need no parts: the first n channels are the first n / 2 of each half. What a later block splits off
+is another matter: the second half begins at C / 2, so a filter of a narrower slice meets other channels than in the
+whole. Kinds, kernels and depths share weights as everywhere; at elastic *widths* light blocks share them loosely, and
+a space that opens those should be trained with that in mind.
 
 Shapes: N batch, C channels of a branch, H and W its height and width.
 """

@@ -73,7 +73,11 @@ def import_official(
     if type(arch) not in FAMILIES:
         raise InputError(f"no published checkpoints of {type(arch).__name__} are known")
     family = FAMILIES[type(arch)]
-    found = {_short(name): (name, tensor) for name, tensor in weights(state_dict).items()}
+    found: dict[str, tuple[str, Tensor]] = {}
+    for name, tensor in weights(state_dict).items():
+        if _short(name) in found:
+            raise InputError(f"the checkpoint holds {_short(name)} twice: {found[_short(name)][0]} and {name}")
+        found[_short(name)] = (name, tensor)
     layers = {ours: theirs for ours, theirs in family.layers(arch) if not (backbone_only and ours.startswith(HEAD))}
     if joints is None and not backbone_only:
         joints = _joints(family, arch, layers, found)
@@ -149,11 +153,16 @@ def weights(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
     tensors = {str(name): value for name, value in inner.items() if isinstance(value, Tensor)}
     if not tensors:
         raise InputError(f"the checkpoint holds no tensors, only {_listed([str(key) for key in inner]) or 'nothing'}")
-    while True:
-        prefix = next((p for p in PREFIXES if all(name.startswith(p) for name in tensors)), None)
-        if prefix is None:
+    while True:  # a stray entry, as a counter of averages, does not hide a prefix that all others have
+        share = {p: sum(name.startswith(p) for name in tensors) / len(tensors) for p in PREFIXES}
+        prefix = max(share, key=lambda p: share[p])
+        if share[prefix] < 0.9:
             return tensors
-        tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+        stripped = [name.removeprefix(prefix) for name in tensors]
+        if len(set(stripped)) < len(stripped):
+            twice = next(name for name in stripped if stripped.count(name) > 1)
+            raise InputError(f"the checkpoint holds {twice} with the prefix {prefix} and without it")
+        tensors = dict(zip(stripped, tensors.values(), strict=True))
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Tensor]:

@@ -68,15 +68,15 @@ def hrnet(arch: HRNet) -> Pairs:
 def _refuse_mixtures(arch: HRNet) -> None:
     kinds = {stage.kind for stage in arch.stages}
     if arch.stem.kind == "residual":
-        published = kinds == {"basic"} and arch.links == "dense"
+        published = kinds == {"basic"} and arch.links == "dense" and arch.fusion == "sum"
     else:
         whole = all(stage.lite == FULL and len(set(stage.depths)) == 1 and min(stage.depths) for stage in arch.stages)
         published = whole and kinds <= {"shuffle", "weighting"} and arch.links == "separable"
-        published = published and arch.head == TopDown(features="iterative")
+        published = published and arch.head == TopDown(features="iterative") and arch.fusion == "authors"
     if not published:
         raise InputError(
             f"no published checkpoint is of this architecture: {arch.stem.kind} stem, {' and '.join(sorted(kinds))} "
-            f"blocks, {arch.links} links, {arch.head.features} features, depths {arch.depths}"
+            f"blocks, {arch.links} links, fusion {arch.fusion}, {arch.head.features} features, depths {arch.depths}"
         )
 
 

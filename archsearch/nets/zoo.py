@@ -92,9 +92,9 @@ def build(name_or_arch: str | Path | Arch, *, joints: int | None = None) -> nn.M
     ``joints``: how many joints the heads predict; None for the number that the architecture names. Its outputs are
     lists of tensors: bottom-up ``[(N, J+T, H/4, W/4), (N, J, H/2, W/2)]``, top-down ``[(N, J, H/4, W/4)]``.
     """
-    arch = load_arch(name_or_arch) if isinstance(name_or_arch, str | Path) else name_or_arch
-    if joints is not None and joints < 1:
-        raise ValueError(f"joints {joints} is not a positive number")
+    arch = as_arch(name_or_arch)
+    if joints is not None and (not isinstance(joints, int) or isinstance(joints, bool) or joints < 1):
+        raise ValueError(f"joints {joints} is not a positive whole number")
     return NETS[type(arch)](arch, joints)
 
 

@@ -138,7 +138,7 @@ def test_names_files_and_architectures(tmp_path: Path) -> None:
     path = tmp_path / "tiny.yaml"
     path.write_text(arch_yaml(TINY))
     assert archsearch.cost(path) == archsearch.cost(str(path)) == archsearch.cost(TINY)
-    with pytest.raises(ValueError, match="joints 0 is not a positive number"):
+    with pytest.raises(ValueError, match="joints 0 is not a positive whole number"):
         archsearch.cost(TINY, joints=0)
 
 

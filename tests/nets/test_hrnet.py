@@ -248,3 +248,24 @@ def test_fields_in_the_wrong_place() -> None:
         TopDown(features="coarsest")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="kind 'lit' of Stem is not one of residual, lite"):
         Stem(kind="lit")  # type: ignore[arg-type]
+
+
+def test_a_head_of_another_form_is_refused_not_answered() -> None:
+    """A network answers for the architecture that it is asked for, or not at all."""
+    arch = archsearch.load_arch("higherhrnet-w18-shrink3")
+    net = archsearch.build(arch).eval()
+    x = torch.zeros(1, 3, 64, 64)
+    wanted = {
+        "this network has bottom_up of finest": replace(arch, head=BottomUp(features="concat")),
+        "head top_down of finest": replace(arch, head=TopDown()),
+        "2 doublings do not fit": replace(arch, head=BottomUp(deconvs=(Deconv(), Deconv()))),
+        "1 blocks after a doubling do not fit": replace(arch, head=BottomUp(deconvs=(Deconv(blocks=(Block(),)),))),
+    }
+    for words, other in wanted.items():
+        with pytest.raises(ValueError, match=words):
+            net(x, other)
+    pyramid = archsearch.build(replace(arch, head=TopDown(features="concat", pyramid=(8, 8)))).eval()
+    with pytest.raises(ValueError, match="3 levels do not fit into a pyramid of 2"):
+        pyramid(x, replace(arch, head=TopDown(features="concat", pyramid=(8, 8, 8))))
+    with pytest.raises(ValueError, match="width 0"):
+        Deconv(width=0)

@@ -294,3 +294,18 @@ def test_damaged_files_are_input_errors(tmp_path_factory: pytest.TempPathFactory
 def test_tensors_keep_their_names() -> None:
     assert list(weights({"state_dict": {"module.1.a": torch.ones(1), "module.1.b": torch.ones(1)}})) == ["a", "b"]
     assert list(weights({"1.a": torch.ones(1), "b": torch.ones(1)})) == ["1.a", "b"]
+
+
+def test_a_stray_entry_does_not_hide_a_prefix_and_no_entry_is_lost() -> None:
+    tensor = torch.zeros(1)
+    names = [f"module.layer{i}.weight" for i in range(20)]
+    found = weights({**dict.fromkeys(names, tensor), "n_averaged": tensor})
+    assert set(found) == {name.removeprefix("module.") for name in names} | {"n_averaged"}
+    with pytest.raises(InputError, match=r"holds layer0\.weight with the prefix module\. and without it"):
+        weights({**dict.fromkeys(names, tensor), "layer0.weight": tensor})
+
+
+def test_weights_of_another_fusion_are_refused() -> None:
+    arch = replace(archsearch.load_arch("litehrnet-18"), fusion="sum")
+    with pytest.raises(InputError, match="fusion sum"):
+        archsearch.load_official({"conv1.weight": torch.zeros(1)}, arch)
