@@ -98,7 +98,7 @@ def run_job(job: Job, talk: Talk) -> dict[str, Any] | None:
 
     def on_evaluation(averaged: nn.Module, progress: Progress) -> None:
         evaluated.clear()
-        evaluated[progress.step] = _scores(averaged, val_set, settings, size_px, device)
+        evaluated[progress.step] = _scores(averaged, val_set, settings, size_px, device, talk)
         ap = evaluated[progress.step][0].ap
         run.record("evaluation", config=job.name, seed=job.seed, ap=ap, **_fields(progress))
         talk.send({"stage": "evaluation", "ap": ap, **_fields(progress)})
@@ -121,7 +121,11 @@ def run_job(job: Job, talk: Talk) -> dict[str, Any] | None:
     except TrainingDiverged as error:
         raise TrainingDiverged(f"{job.label}: {error}") from None
     talk.send({"stage": "result"})
-    scores, results = evaluated.get(progress.step) or _scores(averaged, val_set, settings, size_px, device)
+    last = evaluated.get(progress.step)
+    try:
+        scores, results = last or _scores(averaged, val_set, settings, size_px, device, talk)
+    except Stopped:
+        return None
     write_json(run.folder("predictions") / f"{job.label}.json", results)
     save_model(run.folder("models") / job.label, averaged, arch, val_set.skeleton, settings.decode)
     interval = bootstrap(scores, samples=job.bootstrap, seed=0)
@@ -156,10 +160,18 @@ def figures(scores: Scores) -> dict[str, float | None]:
 
 
 def _scores(
-    net: nn.Module, dataset: Dataset, settings: TrainSettings, size_px: int, device: torch.device
+    net: nn.Module, dataset: Dataset, settings: TrainSettings, size_px: int, device: torch.device, talk: Talk
 ) -> tuple[Scores, list[dict[str, Any]]]:
+    """Scores and results on a data set. Raises ``Stopped`` where the parent asks to stop meanwhile."""
+
+    def on_image(_: int) -> None:
+        if talk.should_stop():
+            raise Stopped
+
     workers = 1 if device.type == "cpu" else 8
-    results = predict(net, dataset, settings.decode, size_px=size_px, device=device, workers=workers)
+    results = predict(
+        net, dataset, settings.decode, size_px=size_px, device=device, workers=workers, on_image=on_image
+    )  # fmt: skip
     return evaluate(dataset.annotations, results, dataset.skeleton), results
 
 
