@@ -180,7 +180,8 @@ class _Events:
     """Shows what the jobs of an experiment report."""
 
     def __init__(self, shown: Any) -> None:
-        self._shown, self._ap = shown, {}  # type: ignore[var-annotated]
+        self._shown = shown
+        self._ap: dict[str, str] = {}  # the last AP of each job, as text
 
     def __call__(self, label: str, fields: dict[str, Any]) -> None:
         if "ap" in fields:

@@ -133,7 +133,8 @@ class CostModel:
             module.__dict__["forward"] = self._remembering(path, module, named_forward, is_unit)
 
     def _remembering(self, path: str, module: nn.Module, forward: Callable[..., Any], is_unit: bool) -> Any:
-        number, cache = len(self._caches), {}  # type: ignore[var-annotated]
+        number = len(self._caches)
+        cache: dict[Any, Any] = {}
         self._caches.append(cache)
         record, memory, name = self._record, self._record.memory, type(module).__name__
 
