@@ -29,7 +29,7 @@ from archsearch.data.dataset import Dataset, ImageInfo
 from archsearch.data.targets import heatmaps, tag_positions
 from archsearch.data.transforms import FAST as FAST_AUGMENTATION
 from archsearch.data.transforms import OFFICIAL as OFFICIAL_AUGMENTATION
-from archsearch.pose.losses import FAST, OFFICIAL, bottom_up_loss, heatmap_quality_focal, tag_loss
+from archsearch.pose.losses import FAST, OFFICIAL, Targets, bottom_up_loss, heatmap_quality_focal, tag_loss
 from archsearch.skeleton import COCO17
 
 JOINTS = len(COCO17)
@@ -198,7 +198,7 @@ def main() -> None:
             start = time.perf_counter()
             batch = make_batch(dataset, range(count), seed=0, step=step, size_px=size, augmentation=augmentation)
             middle = time.perf_counter()
-            bottom_up_loss(outputs, batch.joints_NPJ3, batch.masks_NHW, size, settings).total.backward()
+            bottom_up_loss(outputs, Targets(batch.joints_NPJ3, batch.masks_NHW, size, settings)).total.backward()
             times.append((1e3 * (middle - start), 1e3 * (time.perf_counter() - middle)))
         batch_ms, loss_ms = (statistics.median(column) for column in zip(*times[1:], strict=True))
         print(f"{name:52s}  {batch_ms:10.2f}  {loss_ms:20.2f}")

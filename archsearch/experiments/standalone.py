@@ -32,6 +32,7 @@ from archsearch.train.init import first_weights
 from archsearch.train.loop import Progress, Stopped, TrainingDiverged, train
 from archsearch.train.pretrained import take_weights
 from archsearch.train.settings import TrainSettings
+from archsearch.train.task import BottomUpTask
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$"  # of studies and configurations: they become names of files
 HEIGHT_EDGES_PX = (0.0, 32.0, 64.0, 96.0, 1e5)
@@ -106,9 +107,8 @@ def run_job(job: Job, talk: Talk) -> dict[str, Any] | None:
     try:
         averaged, progress = train(
             net,
-            train_set,
+            BottomUpTask(train_set, size_px, settings.augmentation, settings.loss),
             settings,
-            size_px=size_px,
             seed=job.seed,
             folder=run.folder(f"checkpoints/{job.label}"),
             device=device,

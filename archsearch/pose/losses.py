@@ -8,7 +8,7 @@ for the official settings; quality focal loss (Li et al., NeurIPS 2020, eq. 5).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -73,17 +73,25 @@ def heatmap_mse(pred_NJHW: Tensor, target_NJHW: Tensor, mask_NHW: Tensor | None 
 
 
 def heatmap_quality_focal(
-    logits_NJHW: Tensor, target_NJHW: Tensor, mask_NHW: Tensor | None = None, *, beta: float = 2.0
+    logits_NJHW: Tensor,
+    target_NJHW: Tensor,
+    mask_NHW: Tensor | None = None,
+    *,
+    beta: float = 2.0,
+    labels_NJHW: Tensor | None = None,
+    mean: Callable[[Tensor], Tensor] = lambda value: value,
 ) -> Tensor:
-    """|target - sigmoid(logit)|^beta times binary cross entropy, summed over what the mask leaves, over sum(target).
+    """|target - sigmoid(logit)|^beta times binary cross entropy, summed over what the mask leaves, over sum(labels).
 
-    The sum of targets, which grows with the number of people, counts as at least 1. Gradients flow to the logits, not
-    to the target, and once: there is no second derivative.
+    ``labels_NJHW``: the annotated heatmaps where targets are mixed with a teacher's, None for the targets. Their sum,
+    which grows with the number of people, counts as at least 1; ``mean`` averages it over the processes that share a
+    batch. Gradients flow to the logits, not to the target, and once: there is no second derivative.
     """
     mask_N1HW = None if mask_NHW is None else mask_NHW[:, None]
-    positives = target_NJHW.sum() if mask_N1HW is None else (target_NJHW * mask_N1HW).sum()
+    labels = target_NJHW if labels_NJHW is None else labels_NJHW
+    positives = labels.sum() if mask_N1HW is None else (labels * mask_N1HW).sum()
     loss: Tensor = _QualityFocalSum.apply(logits_NJHW, target_NJHW, mask_N1HW, beta)  # type: ignore[no-untyped-call]
-    return loss / positives.clamp(min=1)
+    return loss / mean(positives).clamp(min=1)
 
 
 class _QualityFocalSum(torch.autograd.Function):
@@ -143,21 +151,62 @@ def tag_loss(tags_NJM: Tensor, index_NPJ: Tensor, valid_NPJ: Tensor) -> tuple[Te
     return pull_N, push_N
 
 
+class Targets:
+    """What a batch's outputs are compared with: built for each resolution of maps when first asked for, then kept.
+
+    ``joints_NPJ3`` and ``mask_NHW`` are in pixels of the network input of ``size_px`` (or height, width).
+    """
+
+    def __init__(
+        self,
+        joints_NPJ3: Tensor,
+        mask_NHW: Tensor | None,
+        size_px: int | tuple[int, int],
+        settings: LossSettings,
+    ) -> None:
+        self.joints_NPJ3, self.mask_NHW, self.settings = joints_NPJ3, mask_NHW, settings
+        self.size_hw = (size_px, size_px) if isinstance(size_px, int) else size_px
+        self._maps: dict[tuple[float, int, int], tuple[Tensor, Tensor | None]] = {}
+        self._tags: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
+
+    @property
+    def joints(self) -> int:
+        """The number of joints of the skeleton."""
+        return int(self.joints_NPJ3.shape[2])
+
+    def maps(self, index: int, map_hw: tuple[int, int]) -> tuple[Tensor, Tensor | None]:
+        """Heatmaps (N, J, h, w) of output ``index``, and where they count: bool (N, h, w), None for everywhere."""
+        sigmas = self.settings.sigmas
+        sigma = sigmas[min(index, len(sigmas) - 1)]
+        key = (sigma, *map_hw)
+        if key not in self._maps:
+            target = heatmaps(self.joints_NPJ3, self.size_hw, map_hw, sigma=sigma, style=self.settings.style)
+            self._maps[key] = target, None if self.mask_NHW is None else mask_at(self.mask_NHW, map_hw)
+        return self._maps[key]
+
+    def tags(self, map_hw: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """See :func:`archsearch.data.targets.tag_positions`."""
+        if map_hw not in self._tags:
+            self._tags[map_hw] = tag_positions(self.joints_NPJ3, self.size_hw, map_hw, style=self.settings.style)
+        return self._tags[map_hw]
+
+
 def bottom_up_loss(
     outputs: Sequence[Tensor],
-    joints_NPJ3: Tensor,
-    mask_NHW: Tensor | None,
-    size_px: int | tuple[int, int],
-    settings: LossSettings,
+    targets: Targets,
+    *,
+    teacher: Sequence[Tensor] | None = None,
+    teacher_weight: float = 0.0,
+    mean: Callable[[Tensor], Tensor] = lambda value: value,
 ) -> LossParts:
     """The loss of a bottom-up network's ``outputs``: (N, 2 J, h, w) with J heatmaps and J tag maps, then (N, J, h, w).
 
-    ``joints_NPJ3`` and ``mask_NHW`` are in pixels of the network input of ``size_px`` (or height, width); targets are
-    built here, for each output's own resolution. Computed in float32 under autocast. Raises ``ValueError`` where an
-    output does not have the skeleton's number of maps.
+    ``teacher``: outputs of a better network at the same resolutions, whose heatmaps, mixed into the targets by
+    ``teacher_weight`` (0 to 1), are learned too; tags are never taken from it, since their values mean nothing beyond
+    one network. ``mean``: see :func:`heatmap_quality_focal`. Computed in float32 under autocast. Raises ``ValueError``
+    where an output does not have the skeleton's number of maps.
     """
-    joints = joints_NPJ3.shape[2]
-    size_hw = (size_px, size_px) if isinstance(size_px, int) else size_px
+    joints, settings = targets.joints, targets.settings
     losses = []
     for i, output in enumerate(outputs):
         expected = 2 * joints if i == 0 else joints
@@ -165,24 +214,27 @@ def bottom_up_loss(
             raise ValueError(f"output {i} has {output.shape[1]} maps; {joints} joints need {expected}")
         # Networks answer in channels-last order, targets are not: mixing them takes twice as long.
         pred = (_at_least_float32(output[:, :joints]) + settings.logit_shift).contiguous()
-        map_hw = (int(output.shape[2]), int(output.shape[3]))
-        sigma = settings.sigmas[min(i, len(settings.sigmas) - 1)]
-        target = heatmaps(joints_NPJ3, size_hw, map_hw, sigma=sigma, style=settings.style).to(pred.dtype)
-        mask = None if mask_NHW is None else mask_at(mask_NHW, map_hw)
+        target, mask = targets.maps(i, (int(output.shape[2]), int(output.shape[3])))
+        target = target.to(pred.dtype)
+        aim = target if teacher is None else torch.lerp(target, _answer(teacher[i], joints, settings), teacher_weight)
         if settings.heatmap == "mse":
-            losses.append(heatmap_mse(pred, target, mask))
+            losses.append(heatmap_mse(pred, aim, mask))
         else:
-            losses.append(heatmap_quality_focal(pred, target, mask, beta=settings.beta))
+            losses.append(heatmap_quality_focal(pred, aim, mask, beta=settings.beta, labels_NJHW=target, mean=mean))
 
     first = outputs[0]
-    index_NPJ, valid_NPJ = tag_positions(
-        joints_NPJ3, size_hw, (int(first.shape[2]), int(first.shape[3])), style=settings.style
-    )
+    index_NPJ, valid_NPJ = targets.tags((int(first.shape[2]), int(first.shape[3])))
     pull_N, push_N = tag_loss(_at_least_float32(first[:, joints:]), index_NPJ, valid_NPJ)
     pull, push = pull_N.mean(), push_N.mean()
     total = settings.heatmap_weight * torch.stack(losses).sum()
     total = total + settings.pull_weight * pull + settings.push_weight * push
     return LossParts(total, tuple(losses), pull, push)
+
+
+def _answer(output: Tensor, joints: int, settings: LossSettings) -> Tensor:
+    """A teacher's heatmaps as targets, without gradient."""
+    maps = (_at_least_float32(output.detach()[:, :joints]) + settings.logit_shift).contiguous()
+    return maps.sigmoid() if settings.heatmap == "quality_focal" else maps
 
 
 def _at_least_float32(values: Tensor) -> Tensor:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from archsearch.data.batches import Batch, indices_at, make_batch
-from archsearch.data.dataset import Dataset
+from archsearch.data.batches import indices_at
 from archsearch.environment import cores
-from archsearch.pose.losses import LossParts, bottom_up_loss
+from archsearch.pose.losses import LossParts
 from archsearch.train.checkpoint import load_tensors, save_tensors
+from archsearch.train.processes import joined
 from archsearch.train.settings import TrainSettings
+from archsearch.train.task import Place, Task
 
 AHEAD = 2  # batches of photos, or on a GPU of anything, that are prepared while the network computes
 
@@ -51,10 +53,9 @@ class Stopped(Exception):
 
 def train(
     net: nn.Module,
-    dataset: Dataset,
+    task: Task,
     settings: TrainSettings,
     *,
-    size_px: int,
     seed: int,
     folder: Path,
     device: torch.device | str = "cpu",
@@ -68,8 +69,11 @@ def train(
     ``settings.evaluations`` times, evenly spaced, the last time at the end, and again after a resume for one that a
     kill interrupted. Raises ``Stopped`` after a checkpoint when ``should_stop()`` says so, ``TrainingDiverged`` where
     the loss is not finite.
+
+    Of several processes that joined a group each calls this with the same arguments and takes its share of every
+    batch; only the first one evaluates and writes checkpoints, and the stop of any stops all.
     """
-    run = _Run(net, dataset, settings, size_px=size_px, seed=seed, folder=folder, device=torch.device(device))
+    run = _Run(net, task, settings, seed=seed, folder=folder, device=torch.device(device))
     run.resume()
     evaluate_at = {math.ceil(run.steps * (k + 1) / settings.evaluations) for k in range(settings.evaluations)}
     with run.batches() as next_batch:
@@ -80,9 +84,10 @@ def train(
             due = run.step in evaluate_at
             if due:
                 run.check_finite()
+            if due and run.is_first:
                 on_evaluation(run.averaged(), run.progress())
-            stop = should_stop()
-            if due or stop or time.monotonic() - saved_s >= settings.checkpoint_s:
+            stop = run.processes.any(should_stop(), run.device)
+            if run.is_first and (due or stop or time.monotonic() - saved_s >= settings.checkpoint_s):
                 run.save()
                 saved_s = time.monotonic()
             if stop and run.step < run.steps:
@@ -119,22 +124,24 @@ class _Run:
     def __init__(
         self,
         net: nn.Module,
-        dataset: Dataset,
+        task: Task,
         settings: TrainSettings,
         *,
-        size_px: int,
         seed: int,
         folder: Path,
         device: torch.device,
     ) -> None:
         self.net = net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.dataset, self.settings, self.size_px, self.seed, self.device = dataset, settings, size_px, seed, device
+        self.task, self.settings, self.seed, self.device = task, settings, seed, device
+        self.processes = joined()
+        self.is_first = self.processes.rank == 0
+        self.first, self.share = self.processes.share(settings.batch)
         self.path = folder / "state.safetensors"
         self.ema = copy.deepcopy(self.net).requires_grad_(False) if settings.ema else None
         kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[settings.optimizer]
         groups = parameter_groups(self.net, settings.weight_decay)
         self.optimizer = kind(groups, lr=settings.lr, fused=device.type == "cuda")
-        self.steps = settings.steps(len(dataset))
+        self.steps = settings.steps(len(task))
         self.step = 0
         self.train_s = 0.0
         self.loss: Tensor = torch.tensor(math.nan)
@@ -143,9 +150,11 @@ class _Run:
         # A single-threaded process on a processor counts its own seconds there, whatever else the machine does.
         alone = device.type == "cpu" and torch.get_num_threads() == 1
         self.clock = time.process_time if alone else time.perf_counter
-        self.pixels = None
-        if device.type == "cuda" and dataset.pixels_NHWC is not None:
-            self.pixels = torch.from_numpy(dataset.pixels_NHWC).to(device)
+        mixed = settings.precision == "bfloat16" and device.type == "cuda"
+        self.place = Place(device, mixed=mixed, processes=self.processes)
+        pixels_NHWC = task.dataset.pixels_NHWC
+        if device.type == "cuda" and pixels_NHWC is not None:
+            self.place = dataclasses.replace(self.place, pixels_NHWC=torch.from_numpy(pixels_NHWC).to(device))
 
     def progress(self) -> Progress:
         seen = self.step * self.settings.batch
@@ -153,20 +162,16 @@ class _Run:
 
     # ------------------------------------------------------------------------------------------------------- one step
 
-    def advance(self, batch: Batch) -> None:
+    def advance(self, batch: Any) -> None:
         """One step of the optimizer."""
         start = self.clock()
         settings = self.settings
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(settings, self.step, self.steps)
-        images = batch.images_N3HW.contiguous(memory_format=torch.channels_last)
-        mixed = settings.precision == "bfloat16" and self.device.type == "cuda"
         self.net.train()
-        with torch.autocast(self.device.type, torch.bfloat16) if mixed else contextlib.nullcontext():
-            outputs = self.net(images)
-        parts = bottom_up_loss(outputs, batch.joints_NPJ3, batch.masks_NHW, batch.size_hw, settings.loss)
         self.optimizer.zero_grad(set_to_none=True)
-        parts.total.backward()  # type: ignore[no-untyped-call]
+        parts = self.task.backward(self.net, batch, self.place, self.step)
+        self.processes.average_gradients(self.net)
         norm = torch.nn.utils.clip_grad_norm_(self.net.parameters(), settings.clip_norm or math.inf)
         self.loss = parts.total.detach() + 0 * norm  # not finite if either is not
         look = self.device.type == "cpu" or self.step + 1 in self.reported  # on a GPU looking means waiting for it
@@ -208,46 +213,38 @@ class _Run:
     # --------------------------------------------------------------------------------------------------------- batches
 
     @contextlib.contextmanager
-    def batches(self) -> Iterator[Callable[[], Batch]]:
+    def batches(self) -> Iterator[Callable[[], Any]]:
         """Gives a function for the next batch; photos and GPU batches are prepared while the network computes."""
-        ahead = self.device.type == "cuda" or self.dataset.pixels_NHWC is None
+        photos = self.task.dataset.pixels_NHWC is None
+        ahead = self.device.type == "cuda" or photos
         if not ahead:
             yield lambda: self._timed_batch(self.step)
             return
         with ThreadPoolExecutor(AHEAD) as executor, ThreadPoolExecutor(min(cores(), 16)) as readers:
-            pool = readers if self.dataset.pixels_NHWC is None else None
-            following: dict[int, Future[Batch]] = {}
+            place = dataclasses.replace(self.place, pool=readers if photos else None)
+            following: dict[int, Future[Any]] = {}
 
-            def next_batch() -> Batch:
+            def next_batch() -> Any:
                 start = self.clock()
                 for step in range(self.step, min(self.step + 1 + AHEAD, self.steps)):
                     if step not in following:
-                        following[step] = executor.submit(self._batch, step, pool)
+                        following[step] = executor.submit(self._batch, step, place)
                 ready = following.pop(self.step).result()
                 self.train_s += self.clock() - start
                 return ready
 
             yield next_batch
 
-    def _timed_batch(self, step: int) -> Batch:
+    def _timed_batch(self, step: int) -> Any:
         start = self.clock()
-        batch = self._batch(step)
+        batch = self._batch(step, self.place)
         self.train_s += self.clock() - start
         return batch
 
-    def _batch(self, step: int, pool: Executor | None = None) -> Batch:
-        indices = indices_at(self.seed, step, self.settings.batch, len(self.dataset))
-        return make_batch(
-            self.dataset,
-            indices,
-            seed=self.seed,
-            step=step,
-            size_px=self.size_px,
-            augmentation=self.settings.augmentation,
-            device=self.device,
-            pixels_NHWC=self.pixels,
-            pool=pool,
-        )
+    def _batch(self, step: int, place: Place) -> Any:
+        indices = indices_at(self.seed, step, self.settings.batch, len(self.task))
+        ours = indices[self.first : self.first + self.share]
+        return self.task.batch(ours, place, seed=self.seed, step=step, first=self.first)
 
     # ----------------------------------------------------------------------------------------------------- checkpoints
 

@@ -29,7 +29,7 @@ def test_the_official_pipeline_reaches_its_ceiling_too():
 def test_perfect_maps_have_no_loss_worth_speaking_of():
     batch = eval_batch(scenes(8, 96, 1, COCO17, "easy"), range(8), 96)
     outputs = perfect_outputs(batch, losses.FAST, FAST_DECODE, (4, 2))
-    parts = losses.bottom_up_loss(outputs, batch.joints_NPJ3, None, 96, losses.FAST)
+    parts = losses.bottom_up_loss(outputs, losses.Targets(batch.joints_NPJ3, None, 96, losses.FAST))
     assert all(value < 0.02 for value in parts.heatmaps)
     assert parts.pull < 2.0  # two people whose joints share a cell are told apart by 10 elsewhere
     assert parts.push < 1e-3

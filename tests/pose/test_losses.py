@@ -14,6 +14,7 @@ from archsearch.pose.losses import (
     FAST,
     OFFICIAL,
     LossSettings,
+    Targets,
     bottom_up_loss,
     heatmap_mse,
     heatmap_quality_focal,
@@ -163,7 +164,7 @@ def test_the_whole_loss_is_its_parts(settings: LossSettings, people: int) -> Non
     outputs, places = network_outputs(2, joints, size), some_people(2, people, joints, size)
     mask = torch.ones(2, size, size, dtype=torch.bool)
     mask[1, :16] = False
-    parts = bottom_up_loss(outputs, places, mask, size, settings)
+    parts = bottom_up_loss(outputs, Targets(places, mask, size, settings))
     sigmas = (2, 2) if settings is OFFICIAL else (1.0, 1.5)
     for i, (output, sigma) in enumerate(zip(outputs, sigmas, strict=True)):
         side = output.shape[2]
@@ -191,10 +192,10 @@ def test_the_whole_loss_is_its_parts(settings: LossSettings, people: int) -> Non
 def test_the_order_of_memory_and_half_precision_do_not_matter() -> None:
     places = some_people(2, 3, 4, 32).float()
     outputs = [o.detach().float() for o in network_outputs(2, 4, 32)]
-    expected = bottom_up_loss(outputs, places, None, 32, FAST).total
+    expected = bottom_up_loss(outputs, Targets(places, None, 32, FAST)).total
     last = [o.contiguous(memory_format=torch.channels_last) for o in outputs]
-    assert torch.equal(bottom_up_loss(last, places, None, (32, 32), FAST).total, expected)
-    half = bottom_up_loss([o.bfloat16() for o in outputs], places, None, 32, FAST).total
+    assert torch.equal(bottom_up_loss(last, Targets(places, None, (32, 32), FAST)).total, expected)
+    half = bottom_up_loss([o.bfloat16() for o in outputs], Targets(places, None, 32, FAST)).total
     assert half.dtype == torch.float32
     assert half.item() == pytest.approx(expected.item(), rel=0.02)
 
@@ -202,14 +203,14 @@ def test_the_order_of_memory_and_half_precision_do_not_matter() -> None:
 def test_any_number_of_resolutions_and_oblong_inputs() -> None:
     places = some_people(1, 2, 4, 32)
     outputs = [torch.randn(1, maps, 32 // k, 64 // k) for maps, k in ((8, 8), (4, 4), (4, 2))]
-    assert len(bottom_up_loss(outputs, places, None, (32, 64), FAST).heatmaps) == 3
-    assert len(bottom_up_loss(outputs[:1], places, None, (32, 64), OFFICIAL).heatmaps) == 1
+    assert len(bottom_up_loss(outputs, Targets(places, None, (32, 64), FAST)).heatmaps) == 3
+    assert len(bottom_up_loss(outputs[:1], Targets(places, None, (32, 64), OFFICIAL)).heatmaps) == 1
 
 
 def test_what_is_no_loss() -> None:
     places = some_people(1, 2, 4, 32)
     with pytest.raises(ValueError, match="output 0 has 4 maps; 4 joints need 8"):
-        bottom_up_loss([torch.zeros(1, 4, 8, 8)], places, None, 32, FAST)
+        bottom_up_loss([torch.zeros(1, 4, 8, 8)], Targets(places, None, 32, FAST))
     for change in ({"heatmap": "l1"}, {"sigmas": ()}, {"sigmas": (1.0, -1.0)}, {"beta": 0.5}):
         with pytest.raises(ValueError):
             replace(FAST, **change)

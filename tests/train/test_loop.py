@@ -13,6 +13,7 @@ from archsearch.nets.zoo import as_arch, build
 from archsearch.skeleton import COCO17
 from archsearch.train.loop import Progress, Stopped, TrainingDiverged, learning_rate, parameter_groups, train
 from archsearch.train.settings import TrainSettings
+from archsearch.train.task import BottomUpTask
 
 ARCH = as_arch(
     {
@@ -36,6 +37,10 @@ def settings(**changes: object) -> TrainSettings:
     return TrainSettings.model_validate(fields)
 
 
+def task(data: Dataset, chosen: TrainSettings) -> BottomUpTask:
+    return BottomUpTask(data, 32, chosen.augmentation, chosen.loss)
+
+
 def first() -> nn.Module:
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -46,9 +51,8 @@ def run(data: Dataset, folder: Path, chosen: TrainSettings, stop_at: int | None 
     steps: list[int] = []
     net, _ = train(
         first(),
-        data,
+        task(data, chosen),
         chosen,
-        size_px=32,
         seed=seed,
         folder=folder,
         on_step=lambda p: steps.append(p.step),
@@ -91,9 +95,8 @@ def test_evaluations_are_evenly_spaced_and_see_the_averaged_network(data: Datase
     start = first()
     net, end = train(
         start,
-        data,
+        task(data, settings()),
         settings(evaluations=3),
-        size_px=32,
         seed=0,
         folder=tmp_path,
         on_evaluation=lambda averaged, progress: (seen.append(progress), nets.append(averaged))[0],
@@ -109,7 +112,7 @@ def test_evaluations_are_evenly_spaced_and_see_the_averaged_network(data: Datase
 
 def test_without_averaging_the_network_itself_comes_back(data: Dataset, tmp_path: Path) -> None:
     start = first()
-    net, _ = train(start, data, settings(ema=0), size_px=32, seed=0, folder=tmp_path)
+    net, _ = train(start, task(data, settings()), settings(ema=0), seed=0, folder=tmp_path)
     assert net is start
 
 
@@ -118,7 +121,7 @@ def test_a_loss_that_is_not_finite_stops_with_a_reason(data: Dataset, tmp_path: 
     with torch.no_grad():
         next(net.parameters()).fill_(math.nan)
     with pytest.raises(TrainingDiverged, match=r"not finite at step 0 of 10 .*try a lower lr"):
-        train(net, data, settings(), size_px=32, seed=0, folder=tmp_path)
+        train(net, task(data, settings()), settings(), seed=0, folder=tmp_path)
     assert not (tmp_path / "state.safetensors").exists()
 
 
@@ -126,9 +129,8 @@ def test_training_lowers_the_loss(data: Dataset, tmp_path: Path) -> None:
     losses: list[float] = []
     train(
         first(),
-        data,
+        task(data, settings()),
         settings(images=480, batch=4),
-        size_px=32,
         seed=0,
         folder=tmp_path,
         on_step=lambda p: losses.append(p.loss),
