@@ -114,14 +114,15 @@ def _known_names(model: Any) -> list[str]:
         if kind in seen:
             return
         seen.add(kind)
-        for name, annotation in getattr(kind, "__annotations__", {}).items():
-            if name.startswith("_") or name == "model_config":
-                continue
-            names.append(name)
-            visit_type(annotation)
         if isinstance(kind, type) and issubclass(kind, BaseModel):
+            names.extend(kind.model_fields)  # those of its base classes too
             for field in kind.model_fields.values():
                 visit_type(field.annotation)
+            return
+        for name, annotation in getattr(kind, "__annotations__", {}).items():
+            if not name.startswith("_"):
+                names.append(name)
+                visit_type(annotation)
 
     def visit_type(annotation: Any) -> None:
         if isinstance(annotation, type):

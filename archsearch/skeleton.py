@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
+import reprlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from archsearch.files import InputError, read_yaml
 
@@ -67,6 +71,8 @@ def describe(
     flip = list(range(len(joints)))
     for left, right in flips:
         a, b = at(left, "flips"), at(right, "flips")
+        if flip[a] != a or flip[b] != b:
+            raise ValueError(f"skeleton {name}: flips pair {left!r} or {right!r} twice")
         flip[a], flip[b] = b, a
     order = group_order if group_order is not None else joints
     return Skeleton(
@@ -127,11 +133,35 @@ CROWDPOSE14 = describe(
     ],
 )
 
-SKELETONS: dict[str, Skeleton] = {s.name: s for s in (COCO17, CROWDPOSE14)}
+# MPII is evaluated by PCKh, which needs no sigmas; for OKS, these are COCO's, and 0.079 from thorax to head.
+MPII16 = describe(
+    "mpii16",
+    [
+        *("right_ankle", "right_knee", "right_hip", "left_hip", "left_knee", "left_ankle"),
+        *("pelvis", "thorax", "upper_neck", "head_top"),
+        *("right_wrist", "right_elbow", "right_shoulder", "left_shoulder", "left_elbow", "left_wrist"),
+    ],
+    limbs=[
+        *(("head_top", "upper_neck"), ("upper_neck", "thorax"), ("thorax", "pelvis")),
+        *(("thorax", "left_shoulder"), ("thorax", "right_shoulder"), ("pelvis", "left_hip"), ("pelvis", "right_hip")),
+        *_ARMS_AND_LEGS,
+    ],
+    sigmas=[
+        *(0.089, 0.087, 0.107, 0.107, 0.087, 0.089),
+        *(0.107, 0.079, 0.079, 0.079),
+        *(0.062, 0.072, 0.079, 0.079, 0.072, 0.062),
+    ],
+    group_order=[
+        *("thorax", "upper_neck", "head_top", *_both("shoulder"), "pelvis"),
+        *_both("hip", "elbow", "wrist", "knee", "ankle"),
+    ],
+)
+
+SKELETONS: dict[str, Skeleton] = {s.name: s for s in (COCO17, CROWDPOSE14, MPII16)}
 
 
 def load_skeleton(name_or_path: str | Path) -> Skeleton:
-    """A known skeleton by name (``coco17``, ``crowdpose14``) or one described in a YAML file.
+    """A known skeleton by name (``coco17``, ``crowdpose14``, ``mpii16``) or one described in a YAML file.
 
     The YAML has ``name``, ``joints``, ``limbs`` (pairs of names), ``sigmas`` and, if they are wanted, ``flips`` (pairs
     of names) and ``group_order`` (names). Raises ``InputError`` where it does not describe a skeleton.
@@ -144,9 +174,46 @@ def load_skeleton(name_or_path: str | Path) -> Skeleton:
     fields = read_yaml(path)
     if not isinstance(fields, dict):
         raise InputError(f"{path}: a skeleton is a mapping with name, joints, limbs and sigmas")
+    _check_types(fields, path)
     try:
         return describe(**fields)
-    except TypeError as error:
-        raise InputError(f"{path}: {str(error).replace('describe() ', '')}") from None
     except ValueError as error:
         raise InputError(f"{path}: {error}") from None
+
+
+def _check_types(fields: dict[Any, Any], path: Path) -> None:
+    """Raises ``InputError`` where a field is missing, unknown or not what it is made of."""
+
+    def is_name(value: Any) -> bool:
+        return isinstance(value, str) and bool(value)
+
+    def is_number(value: Any) -> bool:
+        return type(value) in (int, float) and math.isfinite(value)
+
+    def is_list(value: Any, of: Callable[[Any], bool]) -> bool:
+        return isinstance(value, list) and all(of(item) for item in value)
+
+    def is_pair(value: Any) -> bool:
+        return is_list(value, is_name) and len(value) == 2
+
+    names = ("a list of names", lambda value: is_list(value, is_name))
+    pairs = ("a list of pairs of names", lambda value: is_list(value, is_pair))
+    kinds: dict[str, tuple[str, Callable[[Any], bool]]] = {
+        "name": ("a name", is_name),
+        "joints": names,
+        "limbs": pairs,
+        "sigmas": ("a list of numbers", lambda value: is_list(value, is_number)),
+        "flips": pairs,
+        "group_order": names,
+    }
+    for field in fields:
+        if field not in kinds:
+            raise InputError(f"{path}: {field!r} is none of a skeleton's fields: {', '.join(kinds)}")
+    for field in ("name", "joints", "limbs", "sigmas"):
+        if field not in fields:
+            raise InputError(f"{path}: {field} is missing")
+    for field, value in fields.items():
+        words, fits = kinds[field]
+        if not fits(value):
+            shown = reprlib.repr(value).replace("\n", " ")
+            raise InputError(f"{path}: {field} is {shown}, {words} is needed")

@@ -23,13 +23,14 @@ from archsearch.data.transforms import (
     Augmentation,
     Matrix,
     augment_batch,
-    height_width,
-    normalise,
+    in_turn,
     official_resize,
     resize_matrix,
     sample_matrix,
     warp,
     warp_joints,
+    warped_batch,
+    where_shown,
 )
 
 _ORDER, _AUGMENT = 1, 2  # keep the streams of random numbers apart
@@ -153,7 +154,7 @@ def _assemble(
         tuple(int(index) for index in indices),
         _images(dataset, indices, matrices_N23, size_hw, device, pixels_NHWC, pool),
         torch.from_numpy(_padded(joints, len(dataset.skeleton))).to(device),
-        _masks(infos, matrices_N23, size_hw, outside_counts, device),
+        _masks(infos, matrices_N23, size_hw, outside_counts, device, pool),
         matrices_N23,
     )
 
@@ -172,14 +173,7 @@ def _images(
         return augment_batch(picked, matrices_N23, size_hw, device)
     if dataset.pixels_NHWC is not None:
         return augment_batch([dataset.pixels_NHWC[index] for index in indices], matrices_N23, size_hw, device)
-    warped_NHWC = np.empty((len(indices), *height_width(size_hw), 3), np.uint8)
-
-    def place(k: int) -> None:
-        warped_NHWC[k] = warp(dataset.read(indices[k]), matrices_N23[k], size_hw)
-
-    for _ in (pool.map if pool is not None else map)(place, range(len(indices))):
-        pass
-    return normalise(torch.from_numpy(warped_NHWC).to(device).permute(0, 3, 1, 2))
+    return warped_batch(lambda k: dataset.read(indices[k]), matrices_N23, size_hw, device, pool)
 
 
 def _padded(joints: Sequence[NDArray[np.float32]], count: int) -> NDArray[np.float32]:
@@ -197,11 +191,19 @@ def _masks(
     size_hw: tuple[int, int],
     outside_counts: bool,
     device: torch.device | str,
+    pool: Executor | None,
 ) -> Tensor | None:
     if outside_counts and not any(info.ignore for info in infos):
         return None
     masks = np.empty((len(infos), *size_hw), np.bool_)
-    for out, info, matrix in zip(masks, infos, matrices_N23, strict=True):
-        grey = counted_pixels(info) * np.uint8(255)
-        out[...] = warp(grey, matrix, size_hw, border=255 if outside_counts else 0) > 127
+
+    def place(k: int) -> None:
+        info = infos[k]
+        if not info.ignore:
+            masks[k] = outside_counts or where_shown(matrices_N23[k], (info.height, info.width), size_hw)
+            return
+        grey, border = counted_pixels(info) * np.uint8(255), 255 if outside_counts else 0
+        np.greater(warp(grey, matrices_N23[k], size_hw, border=border), 127, out=masks[k])
+
+    in_turn(place, len(infos), pool)
     return torch.from_numpy(masks).to(device)

@@ -8,26 +8,76 @@ Sources: cocodataset.org/#format-data; the CrowdPose API for people without an a
 
 from __future__ import annotations
 
-import math
 import os
-from collections.abc import Iterable, Sequence
-from functools import partial
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, NoReturn
+from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from archsearch.data.dataset import Dataset, ImageInfo
+from archsearch.data.faults import ID_LIMIT, Fault, annotation_faults, image_faults, whole
+from archsearch.data.photos import PhotoReader, one_line
 from archsearch.data.segments import checked_segments, shown
 from archsearch.files import InputError, read_json
 from archsearch.skeleton import SKELETONS, Skeleton
 
 AREA_PER_BOX = 0.53  # CrowdPose API: a person without an area has this part of its box
-SIDE_LIMIT_PX = 32766  # OpenCV warps no larger image
-POSITION_LIMIT = 1e6  # pixels; anything farther out is no position
-ID_LIMIT = 2**53  # what every JSON reader and evaluator can hold
+
+
+@dataclass(frozen=True, eq=False)
+class CocoFile:
+    """A COCO keypoints JSON whose frame is sound; its images and annotations are not looked at yet."""
+
+    source: Path
+    content: dict[str, Any]
+    images: list[Any]
+    annotations: list[Any]
+    categories: list[dict[str, Any]]
+    category_ids: list[int]  # of the categories with keypoints; of all, where none lists them
+    skeleton: Skeleton
+
+    def with_keypoints(self) -> Iterator[tuple[int, Any, Fault | None]]:
+        """Number and entry of the annotations of categories with keypoints, and of those that belong to no category,
+        with what is wrong about that."""
+        known = [category["id"] for category in self.categories]
+        for i, raw in enumerate(self.annotations):
+            if not isinstance(raw, dict):
+                yield i, raw, Fault("annotation_entry", f"annotations[{i}] is {shown(raw)}, an object is needed")
+                continue
+            category = raw.get("category_id", self.category_ids[0])
+            if category not in known:
+                words = f"annotations[{i}].category_id is {shown(category)}, which is none of the categories"
+                yield i, raw, Fault("category", words)
+            elif category in self.category_ids:
+                yield i, raw, None
+
+
+def open_coco(annotations: Path | str, skeleton: Skeleton | None = None) -> CocoFile:
+    """A COCO keypoints JSON with its categories and its skeleton, see :func:`load_coco`.
+
+    Raises ``InputError`` where it is not JSON, not such an object, or its skeleton cannot be told.
+    """
+    return parse_coco(read_json(annotations), Path(annotations), skeleton)
+
+
+def parse_coco(content: Any, source: Path, skeleton: Skeleton | None = None) -> CocoFile:
+    """:func:`open_coco` of what was read from ``source``."""
+    if not isinstance(content, dict):
+        raise InputError(f"{source}: {shown(content)}: a COCO keypoints file is an object")
+    for field in ("images", "annotations"):
+        if not isinstance(content.get(field), list):
+            raise InputError(f"{source}: {_no_list(content, field)}: a COCO keypoints file has one")
+    categories, category_ids, names = _categories(content.get("categories"), source)
+    if skeleton is None:
+        skeleton = _known_skeleton(names, content["annotations"], source)
+    elif names is not None:
+        _check_names(names, skeleton, source)
+    return CocoFile(
+        source, content, content["images"], content["annotations"], categories, category_ids, skeleton
+    )  # fmt: skip
 
 
 def load_coco(annotations: Path | str, images: Path | str, *, skeleton: Skeleton | None = None) -> Dataset:
@@ -43,129 +93,48 @@ def load_coco(annotations: Path | str, images: Path | str, *, skeleton: Skeleton
     Raises ``InputError`` with one line where the JSON is malformed or an image file is missing; ``read(i)`` raises it
     where the file is no image or its size is not what the JSON says.
     """
-    source, folder = Path(annotations), Path(images)
-    content = _parse(source)
-    for field in ("images", "annotations"):
-        if not isinstance(content.get(field), list):
-            raise InputError(f"{source}: {_no_list(content, field)}: a COCO keypoints file has one")
-    categories, category_ids, names = _categories(content.get("categories"), source)
-    if skeleton is None:
-        skeleton = _known_skeleton(names, content["annotations"], source)
-    elif names is not None:
-        _check_names(names, skeleton, source)
-    images_by_id = _images(content["images"], source)
+    file, folder = open_coco(annotations, skeleton), Path(images)
+    source, joints = file.source, len(file.skeleton)
+    images_by_id = _images(file)
     _check_files(images_by_id.values(), folder, source)
 
-    all_ids = [category["id"] for category in categories]
     records: list[dict[str, Any]] = []
     people: dict[int, list[tuple[NDArray[np.float32], dict[str, Any]]]] = {}
     ignore: dict[int, list[Any]] = {}
     seen: set[int] = set()
-    for i, raw in enumerate(content["annotations"]):
-        where = f"{source}: annotations[{i}]"
-        if not isinstance(raw, dict):
-            raise InputError(f"{where} is {shown(raw)}, an object is needed")
-        category = raw.get("category_id", category_ids[0])
-        if category not in all_ids:
-            raise InputError(f"{where}.category_id is {shown(category)}, which is none of the categories")
-        if category not in category_ids:
-            continue
-        record, joints_J3 = _annotation(raw, where, images_by_id, skeleton)
+    for i, raw, foreign in file.with_keypoints():
+        where = f"annotations[{i}]"
+        if foreign is not None:
+            raise InputError(f"{source}: {foreign.message}")
+        for fault in annotation_faults(raw, where, images_by_id, file.skeleton):
+            raise InputError(f"{source}: {fault.message}")
+        record, joints_J3 = _annotation(raw, file.category_ids[0])
         if record["id"] in seen:
-            raise InputError(f"{where}.id is {record['id']}, as an earlier annotation's")
+            raise InputError(f"{source}: {where}.id is {record['id']}, as an earlier annotation's")
         seen.add(record["id"])
-        record["category_id"] = int(category)
         records.append(record)
         image_id = record["image_id"]
         if not record["iscrowd"] and joints_J3[:, 2].any():
             people.setdefault(image_id, []).append((joints_J3, record))
         else:
             image = images_by_id[image_id]
-            segments = checked_segments(raw.get("segmentation"), image["height"], image["width"], where)
+            size_hw = (image["height"], image["width"])
+            segments = checked_segments(raw.get("segmentation"), *size_hw, f"{source}: {where}")
             if segments is not None:
                 ignore.setdefault(image_id, []).append(segments)
 
-    infos = tuple(
-        _info(image, people.get(i, []), ignore.get(i, []), len(skeleton)) for i, image in images_by_id.items()
-    )
+    infos = tuple(_info(image, people.get(i, []), ignore.get(i, []), joints) for i, image in images_by_id.items())
     cleaned = {
-        "info": content.get("info", {}),
+        "info": file.content.get("info", {}),
         "images": list(images_by_id.values()),
         "annotations": records,
-        "categories": categories,
+        "categories": file.categories,
     }
-    reader = partial(_read_checked, folder, infos, str(source))
-    return Dataset(source.stem, skeleton, infos, cleaned, reader)
-
-
-def read_image(path: Path | str, *, upright: bool = False) -> NDArray[np.uint8]:
-    """The pixels of an image file as uint8 RGB (H, W, 3).
-
-    ``upright`` turns them as the EXIF orientation says, as viewers do; annotations are made on pixels as they lie.
-
-    Raises ``InputError`` where the file is missing, cut short or no image.
-    """
-    try:
-        data = Path(path).read_bytes()
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    if data.startswith(b"\xff\xd8") and b"\xff\xd9" not in data:  # OpenCV 4 would fill the rest with grey
-        raise InputError(f"{path}: a JPEG that is cut short ({len(data)} bytes)")
-    try:
-        flags = cv2.IMREAD_COLOR | (0 if upright else cv2.IMREAD_IGNORE_ORIENTATION)
-        bgr = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    except cv2.error:
-        bgr = None
-    if bgr is None:
-        raise InputError(f"{path}: not an image that can be decoded ({len(data)} bytes)")
-    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
-
-
-def _read_checked(folder: Path, infos: tuple[ImageInfo, ...], source: str, index: int) -> NDArray[np.uint8]:
-    info = infos[index]
-    image = read_image(folder / info.file)
-    if image.shape[:2] != (info.height, info.width):
-        raise InputError(
-            f"{folder / info.file}: {image.shape[1]} x {image.shape[0]} pixels; "
-            f"image id {info.id} of {source} says {info.width} x {info.height}"
-        )
-    return image
-
-
-def _parse(source: Path) -> dict[str, Any]:
-    try:
-        content = read_json(source)
-    except InputError:
-        raise
-    except ValueError as error:  # an integer of thousands of digits
-        raise InputError(f"{source}: not JSON: {error}") from None
-    if not isinstance(content, dict):
-        raise InputError(f"{source}: {shown(content)}: a COCO keypoints file is an object")
-    return content
+    return Dataset(source.stem, file.skeleton, infos, cleaned, PhotoReader(folder, infos, str(source)))
 
 
 def _no_list(fields: dict[str, Any], name: str) -> str:
     return f"{name} is {shown(fields[name])}, no list" if name in fields else f"there is no list {name}"
-
-
-def _required(fields: dict[str, Any], name: str, where: str) -> Any:
-    if name not in fields:
-        raise InputError(f"{where}.{name} is missing")
-    return fields[name]
-
-
-def _integer(value: Any, where: str, low: int, high: int) -> int:
-    if type(value) is float and value.is_integer():
-        value = int(value)
-    if type(value) is not int or not low <= value <= high:
-        raise InputError(f"{where} is {shown(value)}, an integer from {low} to {high} is needed")
-    return value
-
-
-def _is_number(value: Any, limit: float) -> bool:
-    return type(value) in (int, float) and abs(value) <= limit  # NaN compares false, 10**400 compares right
 
 
 def _categories(value: Any, source: Path) -> tuple[list[dict[str, Any]], list[int], list[str] | None]:
@@ -181,9 +150,12 @@ def _categories(value: Any, source: Path) -> tuple[list[dict[str, Any]], list[in
         where = f"{source}: categories[{i}]"
         if not isinstance(category, dict):
             raise InputError(f"{where} is {shown(category)}, an object is needed")
-        ids.append(_integer(_required(category, "id", where), f"{where}.id", 0, ID_LIMIT))
-        if ids[-1] in ids[:-1]:
-            raise InputError(f"{where}.id is {ids[-1]}, as an earlier category's")
+        identity = whole(category.get("id"), 0, ID_LIMIT)
+        if identity is None:
+            raise InputError(f"{where}.id is {shown(category.get('id'))}, an integer from 0 to {ID_LIMIT} is needed")
+        if identity in ids:
+            raise InputError(f"{where}.id is {identity}, as an earlier category's")
+        ids.append(identity)
         keypoints = category.get("keypoints")
         if keypoints is None or keypoints == []:
             continue
@@ -235,27 +207,17 @@ def _check_names(names: list[str], skeleton: Skeleton, source: Path) -> None:
         )
 
 
-def _images(entries: list[Any], source: Path) -> dict[int, dict[str, Any]]:
+def _images(file: CocoFile) -> dict[int, dict[str, Any]]:
     """The checked image entries by id, in the order of the file."""
     images: dict[int, dict[str, Any]] = {}
-    for i, entry in enumerate(entries):
-        where = f"{source}: images[{i}]"
-        if not isinstance(entry, dict):
-            raise InputError(f"{where} is {shown(entry)}, an object is needed")
-        identity = _integer(_required(entry, "id", where), f"{where}.id", 0, ID_LIMIT)
-        if identity in images:
-            raise InputError(f"{where}.id is {identity}, as an earlier image's")
-        size = {
-            side: _integer(_required(entry, side, where), f"{where}.{side}", 1, SIDE_LIMIT_PX)
-            for side in ("height", "width")
-        }
-        name = _required(entry, "file_name", where)
-        if not isinstance(name, str) or not name.strip():
-            raise InputError(f"{where}.file_name is {shown(name)}, the name of a file is needed")
-        parts = name.replace("\\", "/").split("/")
-        if ".." in parts or not parts[0] or ":" in parts[0]:
-            raise InputError(f"{where}.file_name is {shown(name)}, which is not inside the folder of images")
-        images[identity] = {**entry, "id": identity, **size}
+    for i, raw in enumerate(file.images):
+        where = f"{file.source}: images[{i}]"
+        for fault in image_faults(raw, f"images[{i}]"):
+            raise InputError(f"{file.source}: {fault.message}")
+        image = {**raw, **{field: int(raw[field]) for field in ("id", "height", "width")}}
+        if image["id"] in images:
+            raise InputError(f"{where}.id is {image['id']}, as an earlier image's")
+        images[image["id"]] = image
     return images
 
 
@@ -273,62 +235,22 @@ def _check_files(entries: Iterable[dict[str, Any]], folder: Path, source: Path) 
             except (OSError, ValueError):  # ValueError: a name that no file can have
                 listed[parent] = set()
         if path.name not in listed[parent]:
-            name = str(folder / path).encode("ascii", "backslashreplace").decode()
-            raise InputError(f"{name}: no such file (image id {entry['id']} of {source})")
+            raise InputError(f"{one_line(folder / path)}: no such file (image id {entry['id']} of {source})")
 
 
-def _annotation(
-    raw: dict[str, Any], where: str, images: dict[int, dict[str, Any]], skeleton: Skeleton
-) -> tuple[dict[str, Any], NDArray[np.float32]]:
-    """One annotation as evaluators read it, without its segmentation, and its joints (J, 3)."""
-    image_id = _integer(_required(raw, "image_id", where), f"{where}.image_id", 0, ID_LIMIT)
-    if image_id not in images:
-        raise InputError(f"{where}.image_id is {image_id}, which no image has")
-    keypoints = _required(raw, "keypoints", where)
-    _check_keypoints(keypoints, f"{where}.keypoints", skeleton)
-    joints_J3 = np.array(keypoints, np.float32).reshape(-1, 3)
-    box = _required(raw, "bbox", where)
-    if not isinstance(box, list) or len(box) != 4 or not all(_is_number(v, POSITION_LIMIT) for v in box):
-        raise InputError(f"{where}.bbox is {shown(box)}, four numbers (x, y, width, height) are needed")
-    if box[2] < 0 or box[3] < 0:
-        raise InputError(f"{where}.bbox is {box}, of negative size")
-    area = raw.get("area")
-    if area is None:
-        area = box[2] * box[3] * AREA_PER_BOX
-    elif not _is_number(area, POSITION_LIMIT**2) or area < 0:
-        raise InputError(f"{where}.area is {shown(area)}, a number of square pixels is needed")
-    count = raw.get("num_keypoints")
-    labelled = int((joints_J3[:, 2] > 0).sum())
+def _annotation(raw: dict[str, Any], category_id: int) -> tuple[dict[str, Any], NDArray[np.float32]]:
+    """A sound annotation as evaluators read it, without its segmentation, and its joints (J, 3)."""
+    joints_J3 = np.array(raw["keypoints"], np.float32).reshape(-1, 3)
+    box, area, count = raw["bbox"], raw.get("area"), raw.get("num_keypoints")
     return {
         **{name: value for name, value in raw.items() if name != "segmentation"},
-        "id": _integer(_required(raw, "id", where), f"{where}.id", 0, ID_LIMIT),
-        "image_id": image_id,
-        "iscrowd": _integer(raw.get("iscrowd") or 0, f"{where}.iscrowd", 0, 1),
-        "num_keypoints": labelled if count is None else _integer(count, f"{where}.num_keypoints", 0, len(skeleton)),
-        "area": area,
+        "id": int(raw["id"]),
+        "image_id": int(raw["image_id"]),
+        "category_id": int(raw.get("category_id", category_id)),
+        "iscrowd": int(raw.get("iscrowd") or 0),
+        "num_keypoints": int((joints_J3[:, 2] > 0).sum() if count is None else count),
+        "area": box[2] * box[3] * AREA_PER_BOX if area is None else area,
     }, joints_J3
-
-
-def _check_keypoints(value: Any, where: str, skeleton: Skeleton) -> None:
-    if not isinstance(value, list):
-        raise InputError(f"{where} is {shown(value)}, no list")
-    if len(value) != 3 * len(skeleton):
-        joints = f"{len(value) // 3} joints" if len(value) % 3 == 0 else "not three a joint"
-        raise InputError(
-            f"{where} has {len(value)} numbers, {joints}; skeleton {skeleton.name} has {len(skeleton)} joints"
-        )
-    if not set(map(type, value)) <= {int, float} or not -POSITION_LIMIT <= min(value) <= max(value) <= POSITION_LIMIT:
-        _refuse_number(value, where)
-    if math.isnan(sum(value)):  # which min and max may pass over
-        _refuse_number(value, where)
-    if not set(value[2::3]) <= {0, 1, 2}:
-        i = next(i for i in range(2, len(value), 3) if value[i] not in (0, 1, 2))
-        raise InputError(f"{where}[{i}] is {value[i]}, a visibility is 0, 1 or 2")
-
-
-def _refuse_number(value: list[Any], where: str) -> NoReturn:
-    i = next(i for i, number in enumerate(value) if not _is_number(number, POSITION_LIMIT))
-    raise InputError(f"{where}[{i}] is {shown(value[i])}, a number of pixels is needed")
 
 
 def _info(

@@ -172,7 +172,7 @@ def sample_builds(rng: np.random.Generator, people: int) -> Floats:
 JOINTS: tuple[str, ...] = (
     "nose",
     *_sides("eye", "ear", "shoulder", "elbow", "wrist", "hip", "knee", "ankle"),
-    *("head", "neck", "pelvis"),
+    *("head", "neck", "pelvis", "head_top", "upper_neck", "thorax"),
 )
 POINTS: tuple[str, ...] = (*JOINTS, *_sides("hand", "toe", "mouth", "lapel"), "head_centre", "collar", "placket")
 AT: Mapping[str, int] = {name: k for k, name in enumerate(POINTS)}
@@ -185,6 +185,7 @@ _FACE = {  # in units of the head's radii
     "left_ear": (1.0, 0.02, -0.08),
     "right_ear": (-1.0, 0.02, -0.08),
     "head": (0.0, 1.0, 0.0),
+    "head_top": (0.0, 1.0, 0.0),
     "left_mouth": (0.26, -0.46, 0.85),
     "right_mouth": (-0.26, -0.46, 0.85),
     "head_centre": (0.0, 0.0, 0.0),
@@ -335,6 +336,8 @@ def pose_bodies(angles_PD: Floats, yaw_P: Floats, builds_PB: Floats, elevation: 
     points[:, _CHEST_AT] = (_CHEST_K3 * size[:, None]) @ chest.swapaxes(-1, -2)
     neck = 0.288 * trunk[:, None] * chest[:, :, 1]
     points[:, AT["neck"]] = neck
+    points[:, AT["upper_neck"]] = neck + 0.040 * head[:, :, 1]
+    points[:, AT["thorax"]] = 0.262 * trunk[:, None] * chest[:, :, 1]  # between the shoulders
     sphere = head * (_HEAD_RADII * head_size[:, None])[:, None]
     centre = neck + (0.040 + 0.078 * head_size)[:, None] * head[:, :, 1] + 0.012 * head[:, :, 2]
     points[:, _FACE_AT] = _FACE_K3 @ sphere.swapaxes(-1, -2) + centre[:, None]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from typing import Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -56,7 +57,7 @@ def heatmaps(
     height, width = map_hw
     cells, centres, valid = joint_cells(joints_NPJ3, size_hw, map_hw, style)
     device, dtype = joints_NPJ3.device, joints_NPJ3.dtype
-    maps = torch.zeros(count * joints * height * width, dtype=dtype, device=device)
+    maps = _zeros(count * joints * height * width, dtype, device)
 
     starts = torch.arange(count * joints, device=device).view(count, 1, joints) * (height * width)
     starts_K = starts.expand(count, people, joints).reshape(-1)
@@ -82,6 +83,13 @@ def heatmaps(
     return maps.view(count, joints, height, width)
 
 
+def _zeros(length: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """(length,). NumPy asks the kernel for huge pages: torch's own zeros spend 2 ms an image on small ones."""
+    if device.type != "cpu":
+        return torch.zeros(length, dtype=dtype, device=device)
+    return torch.from_numpy(np.zeros(length, torch.empty(0, dtype=dtype).numpy().dtype))
+
+
 def tag_positions(
     joints_NPJ3: Tensor, size_hw: tuple[int, int], map_hw: tuple[int, int], *, style: Style
 ) -> tuple[Tensor, Tensor]:
@@ -92,5 +100,12 @@ def tag_positions(
 
 def mask_at(masks_NHW: Tensor, map_hw: tuple[int, int]) -> Tensor:
     """A mask of the network input at the resolution of a map, bool (N, h, w): true where over half of a cell counts."""
-    means = F.interpolate(masks_NHW[:, None].float(), size=map_hw, mode="area")
-    return means[:, 0] > 0.5
+    height, width = masks_NHW.shape[1:]
+    cell = height // map_hw[0]
+    if (height, width) != (cell * map_hw[0], cell * map_hw[1]) or cell * cell > 255:
+        means = F.interpolate(masks_NHW[:, None].float(), size=map_hw, mode="area")
+        return means[:, 0] > 0.5
+    pixels = masks_NHW.to(torch.uint8)  # whole cells: counted, six times faster
+    rows = sum((pixels[:, i::cell] for i in range(1, cell)), pixels[:, ::cell])
+    counts = sum((rows[:, :, i::cell] for i in range(1, cell)), rows[:, :, ::cell])
+    return counts > cell * cell // 2

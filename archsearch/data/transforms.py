@@ -8,7 +8,8 @@ to W - 0.5.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Literal
 
@@ -139,6 +140,28 @@ def warp(image: NDArray[np.uint8], matrix_23: Matrix, size: Size, *, border: int
     return np.asarray(warped, np.uint8)
 
 
+def where_shown(matrix_23: Matrix, source_hw: tuple[int, int], size: Size) -> NDArray[np.bool_]:
+    """(H, W): true where an input shows the image, that is where a pixel's centre lies on one of the image's pixels.
+
+    Row by row between two ends, in a fifth of the time that warping a white image takes.
+    """
+    height, width = height_width(size)
+    back = inverse(matrix_23)
+    rows = np.arange(height)
+    first, last = np.zeros(height), np.full(height, width - 1.0)
+    for (along, down, offset), side in zip(back, source_hw[::-1], strict=True):
+        start = down * rows + offset  # the source position at x = 0; it moves by `along` with x
+        if abs(along) < 1e-12:
+            outside = (start < -0.5) | (start > side - 0.5)
+            last[outside] = -1
+            continue
+        ends = np.sort([(-0.5 - start) / along, (side - 0.5 - start) / along], axis=0)
+        first, last = np.maximum(first, ends[0]), np.minimum(last, ends[1])
+    from_H1, to_H1 = (np.clip(end, -1, width).astype(np.int16)[:, None] for end in (np.ceil(first), np.floor(last)))
+    columns = np.arange(width, dtype=np.int16)
+    return np.asarray((columns >= from_H1) & (columns <= to_H1))
+
+
 def warp_batch(images_NHWC: Tensor, matrices_N23: Matrix, size: Size, device: torch.device | str) -> Tensor:
     """:func:`warp` of images of one size on any device: grey levels 0..255 as float32 (N, 3, H, W).
 
@@ -161,13 +184,37 @@ def normalise(images_N3HW: Tensor) -> Tensor:
     """Grey levels 0..255 (uint8 or float) less ImageNet's mean, over its deviation: float32, in channels-last order."""
     count, channels, height, width = images_N3HW.shape
     device = images_N3HW.device
-    scale = torch.tensor([1 / (255 * std) for std in IMAGENET_STD], device=device).repeat(width)
-    offset = torch.tensor(
-        [-mean / std for mean, std in zip(IMAGENET_MEAN, IMAGENET_STD, strict=True)], device=device
-    ).repeat(width)
+    images_NHWC = images_N3HW.permute(0, 2, 3, 1)
+    if device.type == "cpu" and images_N3HW.dtype == torch.uint8:
+        out_NHWC = np.empty((count, height, width, channels), np.float32)
+        for out, image in zip(out_NHWC, images_NHWC.numpy(), strict=True):
+            normalise_into(out, image)
+        return torch.from_numpy(out_NHWC).permute(0, 3, 1, 2)
+    scale, offset = (t.to(device).repeat(width) for t in _scale_offset())
     # Whole rows at a time: broadcasting over three channels is ten times slower.
-    rows = images_N3HW.permute(0, 2, 3, 1).float().reshape(count * height, width * channels)
+    rows = images_NHWC.float().reshape(count * height, width * channels)
     return torch.addcmul(offset, rows, scale).view(count, height, width, channels).permute(0, 3, 1, 2)
+
+
+def _scale_offset() -> tuple[Tensor, Tensor]:
+    """What each channel's grey levels are multiplied by, and what is then added: (3,) each."""
+    offset = [-mean / std for mean, std in zip(IMAGENET_MEAN, IMAGENET_STD, strict=True)]
+    return torch.tensor([1 / (255 * std) for std in IMAGENET_STD]), torch.tensor(offset)
+
+
+def _levels() -> NDArray[np.float32]:
+    """What each grey level of each channel becomes, (256, 1, 3): the same floats as arithmetic gives."""
+    scale, offset = _scale_offset()
+    table = torch.addcmul(offset, torch.arange(256.0)[:, None].expand(256, 3), scale)
+    return np.ascontiguousarray(table.numpy()[:, None])
+
+
+_LEVELS = _levels()
+
+
+def normalise_into(out_HW3: NDArray[np.float32], image_HW3: NDArray[np.uint8]) -> None:
+    """:func:`normalise` of one image, written to an array of its shape: looked up, which takes a third of the time."""
+    cv2.LUT(image_HW3, _LEVELS, dst=out_HW3)
 
 
 def augment_batch(
@@ -182,11 +229,42 @@ def augment_batch(
         if images.device.type != "cpu":
             return normalise(warp_batch(images, matrices_N23, size, device))
         images = list(images.numpy())
-    height, width = height_width(size)
-    warped_NHWC = np.empty((len(images), height, width, 3), np.uint8)
-    for out, image, matrix in zip(warped_NHWC, images, matrices_N23, strict=True):
-        out[...] = warp(image, matrix, size)
-    return normalise(torch.from_numpy(warped_NHWC).to(device).permute(0, 3, 1, 2))
+    return warped_batch(lambda k: images[k], matrices_N23, size, device)
+
+
+def warped_batch(
+    read: Callable[[int], NDArray[np.uint8]],
+    matrices_N23: Matrix,
+    size: Size,
+    device: torch.device | str,
+    pool: Executor | None = None,
+) -> Tensor:
+    """The images ``read(0)``, ``read(1)`` ... warped by OpenCV and normalised, float32 (N, 3, H, W) on the device.
+
+    ``pool``: threads that read and warp side by side. An accelerator is given bytes and normalises them itself.
+    """
+    count, (height, width) = len(matrices_N23), height_width(size)
+    if torch.device(device).type != "cpu":
+        bytes_NHWC = np.empty((count, height, width, 3), np.uint8)
+
+        def place_bytes(k: int) -> None:
+            bytes_NHWC[k] = warp(read(k), matrices_N23[k], size)
+
+        in_turn(place_bytes, count, pool)
+        return normalise(torch.from_numpy(bytes_NHWC).to(device).permute(0, 3, 1, 2))
+    out_NHWC = np.empty((count, height, width, 3), np.float32)
+
+    def place(k: int) -> None:
+        normalise_into(out_NHWC[k], warp(read(k), matrices_N23[k], size))
+
+    in_turn(place, count, pool)
+    return torch.from_numpy(out_NHWC).permute(0, 3, 1, 2)
+
+
+def in_turn(function: Callable[[int], None], count: int, pool: Executor | None) -> None:
+    """``function(0)`` .. ``function(count - 1)``, side by side where there is a pool; raises what they raise."""
+    for _ in (pool.map if pool is not None else map)(function, range(count)):
+        pass
 
 
 def warp_joints(

@@ -25,8 +25,10 @@ def _parts(*names: str) -> int:
 
 def _owners() -> Mapping[str, int]:
     """For every joint, a bit mask of the parts that show it when they are what is seen there."""
-    owners = {name: _parts("head") for name in ("nose", "left_eye", "right_eye", "left_ear", "right_ear", "head")}
-    owners |= {"neck": _parts("trunk", "head"), "pelvis": _parts("trunk")}
+    heads = ("nose", "left_eye", "right_eye", "left_ear", "right_ear", "head", "head_top")
+    owners = {name: _parts("head") for name in heads}
+    owners |= {name: _parts("trunk", "head") for name in ("neck", "upper_neck", "thorax")}
+    owners["pelvis"] = _parts("trunk")
     for side in ("left", "right"):
         owners[f"{side}_shoulder"] = _parts("trunk", f"{side}_upper_arm")
         owners[f"{side}_elbow"] = _parts(f"{side}_upper_arm", f"{side}_forearm")
@@ -40,7 +42,7 @@ def _owners() -> Mapping[str, int]:
 _OWNERS = _owners()
 # Where to look around a joint, in statures, and how far towards the middle of the head for those at its border.
 _REACH = {"shoulder": 0.020, "hip": 0.028, "knee": 0.020, "elbow": 0.015, "wrist": 0.011, "ankle": 0.013}
-_INWARD = {"head": 0.3, "nose": 0.2, "left_ear": 0.25, "right_ear": 0.25}
+_INWARD = {"head": 0.3, "head_top": 0.3, "nose": 0.2, "left_ear": 0.25, "right_ear": 0.25}
 _STAR = np.array([(0, 0), (-1, 0), (1, 0), (0, -1), (0, 1), (-0.7, -0.7), (0.7, -0.7), (-0.7, 0.7), (0.7, 0.7)])
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,7 +26,15 @@ TAG_GAP = 10.0  # between the tags of neighbouring people: far beyond any tag th
 def ceiling(
     dataset: Dataset, loss: LossSettings, decode: DecodeSettings, *, size_px: int, strides: Sequence[int] = (4, 2)
 ) -> Scores:
-    """Scores of the training targets themselves, taken as a network's outputs at 1/4 and 1/2 of the input.
+    """Scores of the training targets themselves, taken as a network's outputs at 1/4 and 1/2 of the input."""
+    results = perfect_results(dataset, loss, decode, size_px=size_px, strides=strides)
+    return evaluate(dataset.annotations, results, dataset.skeleton)
+
+
+def perfect_results(
+    dataset: Dataset, loss: LossSettings, decode: DecodeSettings, *, size_px: int, strides: Sequence[int] = (4, 2)
+) -> list[dict[str, Any]]:
+    """COCO results of those outputs; ``pose.lost`` says whom they lose.
 
     No flip test: a perfect network says the same of the mirrored image.
     """
@@ -38,7 +47,7 @@ def ceiling(
         maps, tags = heatmaps_NJHW[0].numpy(), tags_NJHWT[0].numpy()
         persons, scores = people_of(maps, tags, batch.matrices_N23[0], batch.size_hw, dataset.skeleton, decode)
         results += results_of(dataset.images[index].id, persons, scores)
-    return evaluate(dataset.annotations, results, dataset.skeleton)
+    return results
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,15 +8,18 @@ network. It does not contain the spread between training runs, which takes sever
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from faster_coco_eval import COCO, COCOeval_faster
 from numpy.typing import ArrayLike, NDArray
 
+from archsearch.files import write_text
 from archsearch.pose.oks import (
     ImageMatches,
     average_precision,
@@ -190,6 +193,12 @@ def results_of(image_id: int, persons_KJX: ArrayLike, scores_K: ArrayLike) -> li
         {"image_id": int(image_id), "category_id": 1, "keypoints": joints.reshape(-1).tolist(), "score": float(score)}
         for joints, score in zip(persons[:, :, :3], scores, strict=True)
     ]
+
+
+def write_results(path: Path | str, results: list[dict[str, Any]]) -> None:
+    """Write results as the servers of COCO and CrowdPose take them: one list, a result a line."""
+    lines = ",\n".join(json.dumps(result, separators=(",", ":"), allow_nan=False) for result in results)
+    write_text(path, f"[\n{lines}\n]\n")
 
 
 def _outside(sizes: NDArray[np.float64], low: float, high: float) -> NDArray[np.bool_]:

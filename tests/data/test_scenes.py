@@ -279,20 +279,22 @@ def test_crowd_index_of_a_hand_computed_case() -> None:
 
 @pytest.mark.parametrize("level", LEVELS)
 def test_skeletons_are_complete_and_share_their_pictures(level: str) -> None:
-    both: dict[str, set[int]] = {name: set() for name in SKELETONS}
+    found: dict[str, set[int]] = {name: set() for name in SKELETONS}
     for i in range(12):
-        a, b = (_draw(level, i, skeleton=s) for s in (COCO17, CROWDPOSE14))
-        np.testing.assert_array_equal(a.image, b.image)
-        np.testing.assert_array_equal(a.boxes_P4, b.boxes_P4)
-        for name, scene in (("coco17", a), ("crowdpose14", b)):
-            both[name] |= set(np.flatnonzero((scene.joints_PJ3[..., 2] == 2).any(axis=0)).tolist())
-    assert both == {name: set(range(len(skeleton))) for name, skeleton in SKELETONS.items()}
+        drawn = {name: _draw(level, i, skeleton=s) for name, s in SKELETONS.items()}
+        for name, scene in drawn.items():
+            np.testing.assert_array_equal(scene.image, drawn["coco17"].image)
+            np.testing.assert_array_equal(scene.boxes_P4, drawn["coco17"].boxes_P4)
+            found[name] |= set(np.flatnonzero((scene.joints_PJ3[..., 2] == 2).any(axis=0)).tolist())
+    assert found == {name: set(range(len(skeleton))) for name, skeleton in SKELETONS.items()}
 
 
 def test_head_top_and_neck_are_where_they_belong() -> None:
     crowd = _figures((128, 128, 200, 0))
     at = crowd.points_PK3[0, :, 1]
     assert at[AT["head"]] < at[AT["left_eye"]] < at[AT["nose"]] < at[AT["neck"]] < at[AT["left_shoulder"]] + 1
+    assert at[AT["head_top"]] == at[AT["head"]] < at[AT["upper_neck"]] < at[AT["neck"]] < at[AT["thorax"]]
+    assert at[AT["thorax"]] == pytest.approx(at[[AT["left_shoulder"], AT["right_shoulder"]]].mean(), abs=1e-9)
     rows = np.flatnonzero(_paint(crowd).labels.any(axis=1))
     assert abs(at[AT["head"]] - rows[0]) <= 2
 

@@ -129,6 +129,15 @@ def test_masks_at_a_map() -> None:
     assert small[0].int().tolist() == [[0, 0, 1, 1], [0, 0, 1, 1], [1, 1, 0, 1], [1, 1, 1, 1]]
 
 
+@pytest.mark.parametrize(("size", "cells"), [(96, 24), (96, 48), (96, 96), (90, 30), (96, 36), (64, 128), (320, 16)])
+def test_masks_are_counted_as_they_are_averaged(size: int, cells: int) -> None:
+    """Whole cells are counted, others averaged: the answer is the same."""
+    generator = torch.Generator().manual_seed(size + cells)
+    masks = torch.rand(3, size, size, generator=generator) > torch.tensor([0.3, 0.5, 0.55])[:, None, None]
+    means = torch.nn.functional.interpolate(masks[:, None].double(), size=(cells, cells), mode="area")[:, 0]
+    assert torch.equal(mask_at(masks, (cells, cells)), means > 0.5)
+
+
 def test_what_is_no_target() -> None:
     joints = random_joints(1, 1, 1, 64)
     with pytest.raises(ValueError, match="sigma 0"):

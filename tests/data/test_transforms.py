@@ -26,6 +26,7 @@ from archsearch.data.transforms import (
     warp,
     warp_batch,
     warp_joints,
+    where_shown,
 )
 from archsearch.skeleton import COCO17
 
@@ -167,6 +168,40 @@ def test_normalised_images() -> None:
     assert torch.allclose(normalise(images), expected, atol=1e-5)
     assert torch.allclose(normalise(images.float()), expected, atol=1e-5)
     assert normalise(images).is_contiguous(memory_format=torch.channels_last)
+
+
+def test_looking_levels_up_is_arithmetic_bit_for_bit() -> None:
+    """The table of a processor and the arithmetic of an accelerator: the same floats for all levels and channels."""
+    levels = torch.arange(256, dtype=torch.uint8).repeat(3, 1).view(1, 3, 16, 16)
+    assert torch.equal(normalise(levels), normalise(levels.float()))
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_where_an_image_is_shown(seed: int) -> None:
+    """A white image warped on black is above the middle grey there, but for positions that OpenCV rounds (1/32 px)."""
+    rng = np.random.default_rng(seed)
+    height, width = (int(side) for side in rng.integers(40, 400, 2))
+    matrix, _ = sample_matrix(rng, height, width, 128, OFFICIAL)
+    white = warp(np.full((height, width), 255, np.uint8), matrix, 128) > 127
+    shown = where_shown(matrix, (height, width), 128)
+    assert shown.shape == (128, 128)
+    assert shown.dtype == np.bool_
+    differ = shown != white
+    assert differ.sum() <= 8
+    x, y = apply(inverse(matrix), np.argwhere(differ)[:, ::-1]).T
+    from_edge = np.min([np.abs(x + 0.5), np.abs(x - width + 0.5), np.abs(y + 0.5), np.abs(y - height + 0.5)], axis=0)
+    assert (from_edge < 0.1).all()
+
+
+def test_an_upright_image_is_shown_in_whole_rows() -> None:
+    matrix = np.array([[1.0, 0, 3], [0, 1.0, -2]])
+    shown = where_shown(matrix, (6, 4), (8, 10))
+    assert np.array_equal(np.argwhere(shown)[[0, -1]], [[0, 3], [3, 6]])
+    assert shown.sum() == 4 * 4
+    assert where_shown(np.array([[1.0, 0, 50], [0, 1.0, 0]]), (6, 4), (8, 10)).sum() == 0
+    assert where_shown(np.array([[1.0, 0, 0], [0, 1.0, -50]]), (6, 4), (8, 10)).sum() == 0
+    turned = np.array([[0.0, -1.0, 5], [1.0, 0, 0]])  # by a right angle: rows of the image are columns
+    assert where_shown(turned, (6, 4), (8, 10)).sum() == 6 * 4
 
 
 def test_a_batch_of_images_of_any_size() -> None:

@@ -17,8 +17,17 @@ from faster_coco_eval import COCO, COCOeval_faster
 from pycocotools.coco import COCO as PublicCOCO
 from pycocotools.cocoeval import COCOeval
 
+from archsearch.data.scenes import scenes
 from archsearch.files import InputError
-from archsearch.pose.evaluate import HeightBin, Interval, ap_by_height, bootstrap, bootstrap_difference, evaluate
+from archsearch.pose.evaluate import (
+    HeightBin,
+    Interval,
+    ap_by_height,
+    bootstrap,
+    bootstrap_difference,
+    evaluate,
+    write_results,
+)
 from archsearch.pose.evaluate import results_of as to_results
 from archsearch.pose.oks import average_precision
 from archsearch.skeleton import COCO17, CROWDPOSE14, Skeleton
@@ -101,6 +110,76 @@ def test_equals_pycocotools(seed, skeleton):
     assert 0.01 < scores.ap < 0.9
     assert_same(scores, public_figures(annotations, results, skeleton))
     assert abs(float(average_precision(scores.images)[0]) - scores.ap) < 1e-12
+
+
+def test_equals_pycocotools_on_500_scenes():
+    """Scenes, 100 of them hard, their people found more or less well, twice, or not at all, and people not there."""
+    parts = (scenes(400, 96, 7, COCO17, "easy"), scenes(100, 96, 7, COCO17, "hard", first_id=1001))
+    annotations = parts[0].annotations | {
+        name: [entry for part in parts for entry in part.annotations[name]] for name in ("images", "annotations")
+    }
+    rng = np.random.default_rng(7)
+    results: list[dict[str, Any]] = []
+    for annotation in annotations["annotations"]:
+        joints = np.array(annotation["keypoints"], np.float64).reshape(-1, 3)
+        spread = np.sqrt(annotation["area"]) * np.array(COCO17.sigmas)[:, None]
+        for _ in range(rng.choice([0, 1, 1, 1, 2])):
+            points = joints.copy()
+            points[:, :2] += rng.normal(0, 1, (17, 2)) * spread * rng.choice([0.2, 0.5, 1.0, 4.0])
+            results += to_results(annotation["image_id"], points[None], [round(float(rng.random()), 2)])
+    for image in annotations["images"][::7]:
+        strangers = rng.uniform(0, 96, (25 if image["id"] % 4 == 1 else 2, 17, 3))
+        results += to_results(image["id"], strangers, (0.5 * rng.random(len(strangers))).round(2))
+    scores = evaluate(annotations, results, COCO17)
+    assert scores.people > 1000
+    assert 0.2 < scores.ap < 0.8
+    assert_same(scores, public_figures(annotations, results))
+    assert len(scores.images) == 500
+
+
+def test_equals_the_recorded_figures_of_crowdpose():
+    """What xtcocotools 1.14.3 (CrowdPose's evaluation code, as mmpose packages it), run beside numpy 1.26, makes of the
+    results in crowdpose.npz: 512 hard scenes with crowds, doubled, false and more than 20 detections in an image."""
+    data = np.load(Path(__file__).parent / "data" / "crowdpose.npz")
+    ids, crowding = data["image_id_I"].tolist(), data["crowd_index_I"].tolist()
+    people = zip(*(data[f"person_{n}"].tolist() for n in ("image_P", "joints_PJ3", "box_P4", "crowd_P")), strict=True)
+    annotations = {
+        "images": [{"id": i, "crowdIndex": c / 1e4} for i, c in zip(ids, crowding, strict=True)],
+        "annotations": [
+            {
+                "id": n,
+                "image_id": image_id,
+                "keypoints": [v for joint in joints for v in joint],
+                "num_keypoints": sum(v > 0 for _, _, v in joints),
+                "bbox": box,
+                "iscrowd": crowd,
+            }
+            for n, (image_id, joints, box, crowd) in enumerate(people, 1)
+        ],
+    }
+    results: list[dict[str, Any]] = []
+    for image_id, joints_J2, score in zip(
+        data["result_image_R"], data["result_joints_RJ2"], data["result_score_R"].tolist(), strict=True
+    ):
+        joints_J3 = np.concatenate((joints_J2, np.ones((14, 1))), axis=1)
+        results += to_results(image_id, joints_J3[None], [score / 100])
+    scores = evaluate(annotations, results, CROWDPOSE14)
+    assert len(scores.images) == 512
+    np.testing.assert_allclose(
+        [scores.ap, scores.ap50, scores.ap75, scores.ar, scores.ar50, scores.ar75],
+        [
+            *(0.2333405835170617, 0.3562765039190852, 0.21532783830247335),
+            *(0.48488641631896146, 0.6161335187760779, 0.4807603152526657),
+        ],
+        rtol=0,
+        atol=1e-12,
+    )
+    np.testing.assert_allclose(
+        [scores.ap_easy, scores.ap_medium, scores.ap_hard],
+        [0.23784016694449112, 0.23608910887063023, 0.22222269686531645],  # 231, 247 and 34 images
+        rtol=0,
+        atol=1e-12,
+    )
 
 
 def test_equals_pycocotools_when_results_have_boxes():
@@ -340,6 +419,26 @@ def test_results_of():
     assert to_results(1, np.zeros((0, 17, 4)), np.zeros(0)) == []
     with pytest.raises(ValueError, match=r"\(2, 17, 4\) with scores of shape \(3,\)"):
         to_results(1, persons, [1, 2, 3])
+
+
+def test_result_files_are_what_the_servers_take(tmp_path):
+    """A JSON list whose entries have these four fields and 3 * J numbers; pycocotools loads it as it is."""
+    annotations, results = random_case(2)
+    path = tmp_path / "results.json"
+    write_results(path, results)
+    assert json.loads(path.read_text()) == results
+    assert len(path.read_text().splitlines()) == len(results) + 2
+    assert {frozenset(r) for r in results} == {frozenset(("image_id", "category_id", "keypoints", "score"))}
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = PublicCOCO()
+        truth.dataset = copy.deepcopy(annotations)
+        truth.createIndex()
+        assert len(truth.loadRes(str(path)).anns) == len(results)
+    write_results(path, [])
+    assert json.loads(path.read_text()) == []
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_results(path, [results[0] | {"score": float("nan")}])
+    assert json.loads(path.read_text()) == []
 
 
 def test_refuses_wrong_input():
