@@ -23,6 +23,7 @@ from archsearch.nets.hrnet import HRNet, Stage, Stem
 from archsearch.nets.official_names import FAMILIES
 from archsearch.nets.zoo import arch_yaml
 from archsearch.pose.bottomup import OFFICIAL_DECODE
+from archsearch.pose.topdown import OFFICIAL_TOP_DOWN
 from archsearch.report import models as table
 from archsearch.skeleton import COCO17, CROWDPOSE14
 from archsearch.train import checkpoint
@@ -175,15 +176,16 @@ def test_the_skeleton_follows_the_joints(run: Any, files: Path) -> None:
     assert load_model(files / "m").skeleton == CROWDPOSE14
 
 
-def test_a_top_down_model_says_what_is_not_there(run: Any, files: Path) -> None:
+def test_a_top_down_model_is_used_the_official_way(run: Any, files: Path) -> None:
     out = files / "m"
     code, _, err = run("import", files / "top.pth", "--arch", files / "top.yaml", "--out", out)
     assert code == 0
-    assert "top-down network: archsearch eval and predict take bottom-up ones only as yet" in err
+    assert load_model(out).decode == OFFICIAL_TOP_DOWN
     (files / "photo.png").write_bytes(cv2.imencode(".png", torch.zeros(8, 8, 3).byte().numpy())[1].tobytes())
-    code, _, err = run("predict", out, files / "photo.png", "--out", files / "drawn")
-    assert code == 2
-    assert "m: a top-down network, which needs people's boxes" in err
+    code, printed, err = run("predict", out, files / "photo.png", "--out", files / "drawn")
+    assert code == 0, err
+    assert "the whole image as one box" in err
+    assert "photo.png" in printed
 
 
 def test_a_backbone_begins_a_training(run: Any, files: Path) -> None:
@@ -228,7 +230,7 @@ LEFT_OUT = [
         ),
         (
             ["top.pth", "--arch", "net.yaml", "--backbone-only", "--joints", "5"],
-            "5 joints: coco17 has 17, crowdpose14 has 14; describe another skeleton with --skeleton FILE.yaml",
+            "5 joints: coco17 has 17, crowdpose14 has 14, mpii16 has 16; describe another skeleton with --skeleton FILE.yaml",
         ),
         (["net.yaml", "--arch", "net.yaml"], "net.yaml: not a checkpoint of torch"),
     ],

@@ -42,6 +42,7 @@ def import_checkpoint(
     from archsearch.nets.official import import_official, read_checkpoint
     from archsearch.nets.zoo import is_bottom_up, load_arch
     from archsearch.pose.bottomup import OFFICIAL_DECODE
+    from archsearch.pose.topdown import OFFICIAL_TOP_DOWN
     from archsearch.train.checkpoint import save_model
 
     wanted = load_arch(arch)
@@ -59,7 +60,8 @@ def import_checkpoint(
     if len(body) != loaded.joints:
         raise InputError(f"{file}: has {loaded.joints} joints, skeleton {body.name} {len(body)}")
     with _new_folder(out) as folder:
-        save_model(folder, net, loaded, body, OFFICIAL_DECODE, without=imported.untouched)
+        decode = OFFICIAL_DECODE if is_bottom_up(loaded) else OFFICIAL_TOP_DOWN
+        save_model(folder, net, loaded, body, decode, without=imported.untouched)
     if as_json:
         fields = {"model": str(out), "arch": arch, "joints": len(body), "skeleton": body.name}
         print_json({**fields, "unused": list(imported.unused), "untouched": list(imported.untouched)})
@@ -68,8 +70,6 @@ def import_checkpoint(
         _say(f"not used of {file}: {_listed(imported.unused)}")
     if imported.untouched:
         _say(f"left out, to be trained: {_listed(imported.untouched)}; begin a training with weights={out}")
-    elif not is_bottom_up(loaded):
-        _say("a top-down network: archsearch eval and predict take bottom-up ones only as yet, export takes both")
     print(out)
 
 

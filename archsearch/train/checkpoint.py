@@ -15,8 +15,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from archsearch.files import InputError, replacing, write_text
-from archsearch.nets.zoo import Arch, arch_yaml, build, load_arch
+from archsearch.nets.zoo import Arch, arch_yaml, build, is_bottom_up, load_arch
 from archsearch.pose.bottomup import DecodeSettings
+from archsearch.pose.topdown import OFFICIAL_TOP_DOWN, TopDownDecode
 from archsearch.skeleton import Skeleton
 from archsearch.space import from_plain
 
@@ -78,7 +79,7 @@ class Model:
     net: nn.Module
     arch: Arch
     skeleton: Skeleton
-    decode: DecodeSettings
+    decode: DecodeSettings | TopDownDecode  # the former of a bottom-up network, the latter of a top-down one
 
 
 def save_model(
@@ -86,7 +87,7 @@ def save_model(
     net: nn.Module,
     arch: Arch,
     skeleton: Skeleton,
-    decode: DecodeSettings,
+    decode: DecodeSettings | TopDownDecode,
     *,
     without: Collection[str] = (),
 ) -> None:
@@ -97,6 +98,7 @@ def save_model(
     folder = Path(folder)
     write_text(folder / "arch.yaml", arch_yaml(arch))
     meta: dict[str, Any] = {"skeleton": dataclasses.asdict(skeleton), "decode": dataclasses.asdict(decode)}
+    meta["protocol"] = "top_down" if isinstance(decode, TopDownDecode) else "bottom_up"
     if without:
         meta["without"] = sorted(without)
     tensors = {name: t for name, t in net.state_dict().items() if name.rpartition(".")[0] not in without}
@@ -122,4 +124,11 @@ def load_model(folder: Path | str, device: torch.device | str = "cpu") -> Model:
         first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
         raise InputError(f"{path}: does not fit {folder / 'arch.yaml'}: {first}") from None
     net.eval().to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return Model(net, arch, skeleton, DecodeSettings(**meta["decode"]))
+    return Model(net, arch, skeleton, _decode(arch, meta))
+
+
+def _decode(arch: Arch, meta: dict[str, Any]) -> DecodeSettings | TopDownDecode:
+    """The decoding in a header. Top-down networks were once imported with one for bottom-up: theirs is the official."""
+    if is_bottom_up(arch):
+        return DecodeSettings(**meta["decode"])
+    return TopDownDecode(**meta["decode"]) if meta.get("protocol") == "top_down" else OFFICIAL_TOP_DOWN

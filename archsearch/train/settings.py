@@ -19,10 +19,9 @@ from archsearch.settings import Settings
 from archsearch.train.init import Init
 
 
-class TrainSettings(Settings):
-    """One training. ``preset`` gives every field that is not written out."""
+class LoopSettings(Settings):
+    """What the training loop reads, whatever is learned."""
 
-    preset: Literal["official", "fast"] = "fast"
     epochs: float | None = Field(None, gt=0)  # passes over the training images; or
     images: int | None = Field(None, gt=0)  # training samples in all
     batch: int = Field(gt=0)  # samples a step
@@ -38,6 +37,25 @@ class TrainSettings(Settings):
     evaluations: int = Field(1, gt=0)  # evaluations along the way, evenly spaced, the last one at the end
     checkpoint_s: float = Field(20.0, ge=0)  # seconds between checkpoints
     init: Init = "torch"  # distribution of the first weights
+
+    @model_validator(mode="after")
+    def _one_length(self) -> LoopSettings:
+        if (self.epochs is None) == (self.images is None):
+            raise ValueError("give the length of training as either epochs or images")
+        if self.schedule == "steps" and not all(0 < m < 1 for m in self.milestones):
+            raise ValueError(f"milestones {self.milestones} are not parts of the training between 0 and 1")
+        return self
+
+    def steps(self, dataset_size: int) -> int:
+        """The number of steps with a training set of ``dataset_size`` images."""
+        images = self.images if self.images is not None else round((self.epochs or 0) * dataset_size)
+        return max(1, round(images / self.batch))
+
+
+class TrainSettings(LoopSettings):
+    """One bottom-up training. ``preset`` gives every field that is not written out."""
+
+    preset: Literal["official", "fast"] = "fast"
     tag_gain: float = Field(0.0, ge=0)  # spread of the first tags, see train.init; 0 leaves them to init
     loss: LossSettings
     augmentation: Augmentation
@@ -49,20 +67,8 @@ class TrainSettings(Settings):
         if not isinstance(fields, dict):
             return fields
         name = fields.get("preset", "fast")
-        return merged(PRESETS.get(name, {}) if isinstance(name, str) else {}, fields)
-
-    @model_validator(mode="after")
-    def _one_length(self) -> TrainSettings:
-        if (self.epochs is None) == (self.images is None):
-            raise ValueError("give the length of training as either epochs or images")
-        if self.schedule == "steps" and not all(0 < m < 1 for m in self.milestones):
-            raise ValueError(f"milestones {self.milestones} are not parts of the training between 0 and 1")
-        return self
-
-    def steps(self, dataset_size: int) -> int:
-        """The number of steps with a training set of ``dataset_size`` images."""
-        images = self.images if self.images is not None else round((self.epochs or 0) * dataset_size)
-        return max(1, round(images / self.batch))
+        known = isinstance(name, str) and name in PRESETS
+        return merged(PRESETS[name if known else "fast"], fields)  # so that a wrong name is the only fault
 
 
 def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
