@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 from torch import nn
 
@@ -16,6 +17,7 @@ from archsearch.nets.heads import TopDown
 from archsearch.nets.hrnet import HRNet, HRNetNet
 from archsearch.nets.litepose import LitePose, LitePoseNet
 from archsearch.nets.litepose_json import from_litepose_json, is_litepose_json
+from archsearch.nets.spaces import check_shared
 from archsearch.space import Space, from_plain, resolve, to_plain
 
 Arch = HRNet | LitePose | EfficientHRNet  # every family: the union that files are read as
@@ -67,13 +69,18 @@ def _parsed(plain: Any) -> Arch:
 
 
 def load_space(name_or_path: str | Path) -> Space[Arch]:
-    """The space of a known name or of a YAML file. Raises ``InputError`` where there is none."""
+    """The space of a known name or of a YAML file.
+
+    Raises ``InputError`` where there is none, or one whose architectures no single network can hold.
+    """
     known = sorted(path.stem for path in resources("search_spaces").glob("*.yaml"))
     path = _find(name_or_path, "search_spaces", known)
     try:
-        return Space(Arch, read_yaml(path), path.stem)
+        space: Space[Arch] = Space(Arch, read_yaml(path), path.stem)
+        check_shared(space)
     except ValueError as error:
         raise InputError(f"{path}: {error}") from None
+    return space
 
 
 def _find(name_or_path: str | Path, folder: str, known: list[str]) -> Path:
@@ -107,10 +114,13 @@ def extract(net: nn.Module, arch: Arch) -> nn.Module:
     """The stand-alone network of ``arch`` with its slice of ``net``'s weights: computes ``net(x, arch)`` bit for bit.
 
     Raises ``ValueError`` where ``net`` does not hold ``arch``. Batch-normalisation statistics come along as they are;
-    recalibrate them where ``net`` was trained at several architectures.
+    recalibrate them where ``net`` was trained at several architectures. Weights lie in memory as ``net``'s do: torch
+    computes with other bits where they do not.
     """
     weights = next(net.parameters())
     small = build(arch, joints=net.joints).to(weights.device, weights.dtype)  # type: ignore[arg-type]
+    if any(weight.ndim == 4 and not weight.is_contiguous() for weight in net.parameters()):
+        small = small.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     take(small, net)
     return small.train(net.training)
 
