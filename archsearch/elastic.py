@@ -11,7 +11,7 @@ Shapes: N batch, C channels, H and W height and width.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -42,8 +42,29 @@ def leading(tensor: Tensor, dim: int, whole: Parts, used: Parts) -> Tensor:
     return torch.cat([piece.narrow(dim, 0, u) for piece, u in zip(pieces, used, strict=True)], dim)
 
 
+def put(whole: Tensor, piece: Tensor, *axes: tuple[Parts, Parts] | None) -> None:
+    """Write ``piece`` where :func:`leading` would read it from: the inverse of slicing, in place.
+
+    ``axes``: for each of the first dimensions the parts of ``whole`` and of ``piece``; None where they are equal.
+    """
+    for dim, axis in enumerate(axes):
+        if axis is not None and axis[0] != axis[1]:
+            held, given = axis
+            if len(given) != len(held) or any(g > h for g, h in zip(given, held, strict=True)):
+                raise ValueError(f"channels {given} do not fit into a layer with {held}")
+            rest = (*axes[:dim], None, *axes[dim + 1 :])
+            wholes, pieces = torch.split(whole, list(held), dim), torch.split(piece, list(given), dim)
+            for larger, smaller in zip(wholes, pieces, strict=True):
+                put(larger.narrow(dim, 0, smaller.shape[dim]), smaller, *rest)
+            return
+    whole.copy_(piece)
+
+
 def centre(weight: Tensor, kernel: int) -> Tensor:
-    """The central ``kernel`` x ``kernel`` window of a convolution's weight. A view."""
+    """The central ``kernel`` x ``kernel`` window of a convolution's weight. A view.
+
+    Raises ``ValueError`` where there is no such window.
+    """
     margin = weight.shape[-1] - kernel
     if margin == 0:
         return weight
@@ -76,11 +97,23 @@ class Conv(nn.Conv2d):
             raise ValueError(f"depthwise convolution of {self.inputs} to {self.outputs} channels")
         groups = total if depthwise else 1
         super().__init__(total, sum(self.outputs), kernel, stride, kernel // 2, groups=groups, bias=bias)
+        self.transforms: nn.ParameterDict | None = None
 
     def reset_parameters(self) -> None:
         """torch's default; nothing on the meta device, where there is nothing to fill and only the cost is asked."""
         if not self.weight.is_meta:
             super().reset_parameters()
+
+    def add_transforms(self, smallest: int) -> None:
+        """Let smaller kernels, down to ``smallest``, differ from the centre by a learned linear map.
+
+        One map of k^2 x k^2 for each kernel k, shared by all channels, from the centre of the next larger kernel to
+        this one (Once-for-All, section 3.3, "elastic kernel size"). What is stored is the map's difference from the
+        identity, at first zero, so that weight decay pulls toward plain centres.
+        """
+        sizes = range(self.kernel_size[0] - 2, smallest - 1, -2)
+        weight = self.weight
+        self.transforms = nn.ParameterDict({str(k): nn.Parameter(weight.new_zeros(k * k, k * k)) for k in sizes})
 
     def slice(self, inputs: Parts, outputs: Parts, kernel: int) -> tuple[Tensor, Tensor | None]:
         """Weight and bias for these channels and this kernel."""
@@ -88,7 +121,17 @@ class Conv(nn.Conv2d):
         if not self.depthwise:
             weight = leading(weight, 1, self.inputs, inputs)
         bias = None if self.bias is None else leading(self.bias, 0, self.outputs, outputs)
-        return centre(weight, kernel), bias
+        return self._window(weight, kernel), bias
+
+    def _window(self, weight: Tensor, kernel: int) -> Tensor:
+        if self.transforms is None:
+            return centre(weight, kernel)
+        for k in range(weight.shape[-1] - 2, kernel - 1, -2):
+            weight = centre(weight, k)
+            if str(k) in self.transforms:
+                flat = weight.flatten(2)
+                weight = (flat + flat @ self.transforms[str(k)]).view(weight.shape)
+        return centre(weight, kernel)
 
     def forward(
         self,
@@ -127,6 +170,21 @@ class Conv(nn.Conv2d):
         if self.bias is not None and bias is not None:
             self.bias.copy_(bias)
 
+    @torch.no_grad()
+    def give(self, larger: Conv) -> None:
+        """Write this layer into its slice of a larger one; around a smaller kernel the larger one becomes zero."""
+        centre(larger.weight, self.kernel_size[0])  # raises where there is no such window
+        margin = (larger.kernel_size[0] - self.kernel_size[0]) // 2
+        weight = F.pad(self.weight, (margin,) * 4)
+        put(
+            larger.weight,
+            weight,
+            (larger.outputs, self.outputs),
+            None if self.depthwise else (larger.inputs, self.inputs),
+        )
+        if larger.bias is not None and self.bias is not None:
+            put(larger.bias, self.bias, (larger.outputs, self.outputs))
+
 
 class Transposed(nn.ConvTranspose2d):
     """A transposed convolution, kernel 4 and stride 2, without bias: doubles height and width. Elastic channels."""
@@ -159,6 +217,11 @@ class Transposed(nn.ConvTranspose2d):
         """Fill this layer with its slice of a larger one."""
         self.weight.copy_(larger.slice(self.inputs, self.outputs))
 
+    @torch.no_grad()
+    def give(self, larger: Transposed) -> None:
+        """Write this layer into its slice of a larger one."""
+        put(larger.weight, self.weight, (larger.inputs, self.inputs), (larger.outputs, self.outputs))
+
 
 class BatchNorm(nn.BatchNorm2d):
     """Batch normalisation of any leading channels. A slice in training mode updates its slice of the statistics.
@@ -180,36 +243,34 @@ class BatchNorm(nn.BatchNorm2d):
         """Weight, bias, running mean and running variance for these channels."""
         assert self.running_mean is not None
         assert self.running_var is not None
-        tensors = (self.weight, self.bias, self.running_mean, self.running_var)
+        tensors = [self.weight, self.bias, self.running_mean, self.running_var]
+        if features == self.features:
+            return tensors
         return [leading(tensor, 0, self.features, features) for tensor in tensors]
 
     def forward(self, x: Tensor, parts: Parts | None = None) -> Tensor:
         """(N, C, H, W) to the same shape; ``parts`` as in :meth:`Conv.forward`."""
-        if x.shape[1] == self.num_features and (parts is None or parts == self.features):
-            if self.training:
-                return super().forward(x)
-            # What torch's layer does in evaluation, without its checks: small layers feel them.
-            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
-        used = (int(x.shape[1]),) if parts is None else parts
+        whole = x.shape[1] == self.num_features and (parts is None or parts == self.features)
+        used = self.features if whole else (int(x.shape[1]),) if parts is None else parts
         weight, bias, mean, var = self.slice(used)
         if not self.training:
             return F.batch_norm(x, mean, var, weight, bias, False, 0.0, self.eps)
         assert self.num_batches_tracked is not None
-        assert self.momentum is not None
         self.num_batches_tracked.add_(1)
-        y = F.batch_norm(x, mean, var, weight, bias, True, self.momentum, self.eps)
-        if len(used) > 1:  # the slices of several parts are copies: write them back
-            self._put(mean, var, used)
+        # Without a momentum: the mean over all batches since the statistics were reset, as torch's layer has it.
+        rate = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
+        y = self.normalised(x, weight, bias, mean, var, rate)
+        if len(used) > 1 and not whole:  # the slices of several parts are copies: write them back
+            assert self.running_mean is not None
+            assert self.running_var is not None
+            with torch.no_grad():
+                put(self.running_mean, mean, (self.features, used))
+                put(self.running_var, var, (self.features, used))
         return y
 
-    @torch.no_grad()
-    def _put(self, mean: Tensor, var: Tensor, used: Parts) -> None:
-        assert self.running_mean is not None
-        assert self.running_var is not None
-        for whole, sliced in ((self.running_mean, mean), (self.running_var, var)):
-            pieces = torch.split(whole, list(self.features))
-            for piece, new in zip(pieces, torch.split(sliced, list(used)), strict=True):
-                piece[: len(new)].copy_(new)
+    def normalised(self, x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, var: Tensor, rate: float) -> Tensor:
+        """``x`` normalised by the batch's own statistics, which move ``mean`` and ``var`` by ``rate``, in place."""
+        return F.batch_norm(x, mean, var, weight, bias, True, rate, self.eps)
 
     @torch.no_grad()
     def take(self, larger: BatchNorm) -> None:
@@ -223,18 +284,42 @@ class BatchNorm(nn.BatchNorm2d):
             own.copy_(sliced)
         self.num_batches_tracked.copy_(larger.num_batches_tracked)
 
+    @torch.no_grad()
+    def give(self, larger: BatchNorm) -> None:
+        """Write this layer into its slice of a larger one."""
+        held = (larger.weight, larger.bias, larger.running_mean, larger.running_var)
+        own = (self.weight, self.bias, self.running_mean, self.running_var)
+        for whole, piece in zip(held, own, strict=True):
+            assert whole is not None
+            assert piece is not None
+            put(whole, piece, (larger.features, self.features))
+
 
 def take(smaller: nn.Module, larger: nn.Module) -> None:
     """Fill every layer of ``smaller`` with its slice of the layer of the same name in ``larger``.
 
     Raises ``ValueError`` where ``larger`` has no such layer.
     """
+    for own, held in _pairs(smaller, larger):
+        own.take(held)
+
+
+def give(smaller: nn.Module, larger: nn.Module) -> None:
+    """Write every layer of ``smaller`` into its slice of the layer of the same name in ``larger``.
+
+    Afterwards ``larger`` run at the smaller architecture computes what ``smaller`` does, but for learned transforms
+    of kernels. Raises ``ValueError`` where ``larger`` has no such layer or it is not as large.
+    """
+    for own, held in _pairs(smaller, larger):
+        own.give(held)
+
+
+def _pairs(smaller: nn.Module, larger: nn.Module) -> Iterator[tuple[Any, Any]]:
     layers: dict[str, Any] = dict(larger.named_modules())
-    own: dict[str, Any] = dict(smaller.named_modules())
-    for name, layer in own.items():
-        if isinstance(layer, Conv | Transposed | BatchNorm):
-            source: Any = layers.get(name)
-            alike = type(source) is type(layer)
-            if not alike:
-                raise ValueError(f"the larger network has no {type(layer).__name__} named {name}")
-            layer.take(source)
+    for name, layer in smaller.named_modules():
+        kind = next((k for k in (Conv, Transposed, BatchNorm) if isinstance(layer, k)), None)
+        if kind is None:
+            continue
+        if not isinstance(layers.get(name), kind):
+            raise ValueError(f"the larger network has no {type(layer).__name__} named {name}")
+        yield layer, layers[name]

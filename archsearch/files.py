@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,11 @@ def write_text(path: Path | str, text: str) -> None:
 def write_json(path: Path | str, value: Any) -> None:
     """Replace ``path`` by ``value`` as JSON in one step."""
     write_text(path, json.dumps(value, indent=1) + "\n")
+
+
+def write_jsonl(path: Path | str, records: Iterable[dict[str, Any]]) -> None:
+    """Replace ``path`` by these records, one JSON object a line, in one step."""
+    write_text(path, "".join(json.dumps(record) + "\n" for record in records))
 
 
 def read_text(path: Path | str) -> str:

@@ -60,7 +60,22 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_command_explains_itself_with_an_example() -> None:
     top = run("--help")
     assert top.returncode == 0
-    for command in ("data scenes", "profile", "models", "shrink", "train", "eval", "predict", "ceiling", "report"):
+    for command in (
+        "data scenes",
+        "data check",
+        "profile",
+        "models",
+        "shrink",
+        "train",
+        "eval",
+        "predict",
+        "ceiling",
+        "report",
+        "supernet train",
+        "supernet conflict",
+        "rank",
+        "space show",
+    ):
         done = run(*command.split(), "--help")
         assert done.returncode == 0
         assert "Example: archsearch" in done.stdout

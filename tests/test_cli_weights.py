@@ -230,7 +230,7 @@ LEFT_OUT = [
         ),
         (
             ["top.pth", "--arch", "net.yaml", "--backbone-only", "--joints", "5"],
-            "5 joints: coco17 has 17, crowdpose14 has 14, mpii16 has 16; describe another skeleton with --skeleton FILE.yaml",
+            "5 joints: coco17 has 17, crowdpose14 has 14, mpii16 has 16; describe another skeleton with",
         ),
         (["net.yaml", "--arch", "net.yaml"], "net.yaml: not a checkpoint of torch"),
     ],

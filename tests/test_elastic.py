@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given
+from hypothesis import given as given_
+from hypothesis import settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from archsearch.elastic import BatchNorm, Conv, Transposed, as_parts, centre, leading, take
+from archsearch.elastic import BatchNorm, Conv, Transposed, as_parts, centre, give, leading, put, take
 
 PARTS = st.lists(st.integers(1, 5), min_size=1, max_size=4).map(tuple)
 
@@ -38,7 +39,8 @@ def norm(features: Any) -> BatchNorm:
 # ---------------------------------------------------------------------------------------------------- the rule
 
 
-@given(PARTS, st.data())
+@settings(deadline=None)
+@given_(PARTS, st.data())
 def test_of_each_part_the_leading_entries(whole: tuple[int, ...], data: st.DataObject) -> None:
     used = tuple(data.draw(st.integers(1, n)) for n in whole)
     labels = [(part, i) for part, n in enumerate(whole) for i in range(n)]
@@ -215,3 +217,137 @@ def test_parts_of_an_equal_sum_are_not_taken_for_the_whole() -> None:
         with pytest.raises(ValueError, match="do not fit"):
             layer(x, parts=(4, 12))
         layer(x, parts=(8, 8))
+
+
+# ----------------------------------------------------------------------------------------------- the inverse of slicing
+
+
+@settings(deadline=None)
+@given_(PARTS, PARTS, st.data())
+def test_put_writes_where_leading_reads(rows: tuple[int, ...], columns: tuple[int, ...], data: st.DataObject) -> None:
+    used = [tuple(data.draw(st.integers(1, n)) for n in whole) for whole in (rows, columns)]
+    whole = torch.zeros(sum(rows), sum(columns))
+    piece = torch.arange(1, sum(used[0]) * sum(used[1]) + 1.0).view(sum(used[0]), sum(used[1]))
+    put(whole, piece, (rows, used[0]), (columns, used[1]))
+    assert torch.equal(leading(leading(whole, 0, rows, used[0]), 1, columns, used[1]), piece)
+    assert int((whole != 0).sum()) == piece.numel()  # and nowhere else
+
+
+@pytest.mark.parametrize(("whole", "used"), [((4,), (5,)), ((4, 4), (4,)), ((4, 4), (2, 5)), ((8,), (4, 4))])
+def test_more_than_there_is_cannot_be_put(whole: tuple[int, ...], used: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=re.escape(f"channels {used} do not fit into a layer with {whole}")):
+        put(torch.zeros(8), torch.zeros(sum(used)), (whole, used))
+
+
+@pytest.mark.parametrize(
+    ("small", "large"),
+    [
+        (Conv(3, 4, 3, bias=True), Conv(5, 6, 5, bias=True)),
+        (Conv((2, 3), (1, 4), 1), Conv((4, 3), (2, 6), 3)),
+        (Conv(3, 3, 3, depthwise=True), Conv(5, 5, 7, depthwise=True)),
+        (Transposed((2, 1), 3), Transposed((3, 4), 5)),
+    ],
+)
+def test_giving_is_the_inverse_of_taking(small: Any, large: Any) -> None:
+    before = [p.detach().clone() for p in large.parameters()]
+    give(nn.ModuleList([small]), nn.ModuleList([large]))
+    back = type(small)
+    again = (
+        back(small.inputs, small.outputs[0])
+        if back is Transposed
+        else back(
+            small.inputs, small.outputs, small.kernel_size[0], depthwise=small.depthwise, bias=small.bias is not None
+        )
+    )
+    again.take(large)
+    assert all(torch.equal(a, b) for a, b in zip(small.parameters(), again.parameters(), strict=True))
+    for was, now, own in zip(before, large.parameters(), small.parameters(), strict=True):
+        beyond = now == was
+        if was.ndim == 4 and back is Conv:  # every entry of the channels' slice changed, windows around it are zero
+            changed = (~beyond).flatten(2).any(2)
+            assert int(changed.sum()) == own.shape[0] * own.shape[1]
+            margin = (was.shape[-1] - own.shape[-1]) // 2
+            inside = torch.zeros_like(was, dtype=torch.bool)
+            inside[..., margin : was.shape[-1] - margin, margin : was.shape[-1] - margin] = True
+            assert not now[(changed[:, :, None, None] & ~inside).expand_as(now)].any()
+        else:
+            assert int((~beyond).sum()) == own.numel()
+
+
+def test_giving_statistics() -> None:
+    small, large = norm((2, 1)), BatchNorm((3, 2))
+    give(nn.ModuleList([small]), nn.ModuleList([large]))
+    again = BatchNorm((2, 1))
+    again.take(large)
+    for a, b in zip(statistics(small)[:2], statistics(again)[:2], strict=True):
+        assert torch.equal(a, b)
+    assert torch.equal(again.weight, small.weight)
+    assert large.weight[[2, 4]].tolist() == [1, 1]
+    assert statistics(large)[0][[2, 4]].tolist() == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("small", "large", "words"),
+    [
+        (Conv(3, 4, 5), Conv(3, 4, 3), "kernel 5 is not the centre of a kernel of 3"),
+        (Conv(3, 4, 3), Conv(3, 4, 4), "kernel 3 is not the centre of a kernel of 4"),
+        (Conv(3, 5), Conv(3, 4), "channels (5,) do not fit into a layer with (4,)"),
+        (BatchNorm(3), BatchNorm(2), "channels (3,) do not fit into a layer with (2,)"),
+        (Conv(3, 4), Transposed(3, 4), "the larger network has no Conv named 0"),
+    ],
+)
+def test_what_cannot_be_given(small: nn.Module, large: nn.Module, words: str) -> None:
+    before = {name: value.clone() for name, value in large.state_dict().items()}
+    with pytest.raises(ValueError, match=re.escape(words)):
+        give(nn.ModuleList([small]), nn.ModuleList([large]))
+    assert all(torch.equal(before[name], value) for name, value in large.state_dict().items())
+
+
+# ------------------------------------------------------------------------------------------------ transforms of kernels
+
+
+def test_transforms_are_at_first_the_plain_centre() -> None:
+    conv = Conv(4, 6, 7)
+    plain = {k: centre(conv.weight, k).clone() for k in (3, 5)}
+    conv.add_transforms(3)
+    assert conv.transforms is not None
+    assert {name: tuple(p.shape) for name, p in conv.transforms.items()} == {"5": (25, 25), "3": (9, 9)}
+    for k, expected in plain.items():
+        assert torch.equal(conv.slice((4,), (6,), k)[0], expected)
+
+
+def test_a_smaller_kernel_is_the_map_of_the_map_of_the_centre() -> None:
+    """Entry by entry: w5 = c5 + c5 M5, w3 = c3(w5) + c3(w5) M3, one map for all channels; the largest is as it is."""
+    conv = Conv(3, 3, 7, depthwise=True)
+    conv.add_transforms(3)
+    assert conv.transforms is not None
+    maps = {k: random(k * k, k * k, seed=k) for k in (5, 3)}
+    for k, values in maps.items():
+        conv.transforms[str(k)].data.copy_(values)
+    for channel in range(3):
+        window = conv.weight.detach()[channel, 0]
+        for k in (5, 3):
+            inner = window[1:-1, 1:-1].flatten()
+            window = torch.stack([inner[j] + sum(inner[i] * maps[k][i, j] for i in range(k * k)) for j in range(k * k)])
+            window = window.view(k, k)
+            found = conv.slice((3,), (3,), k)[0].detach()[channel, 0]
+            assert torch.allclose(found, window, atol=1e-5)
+    assert conv.slice((3,), (3,), 7)[0] is conv.weight
+
+
+def test_a_taken_kernel_has_its_transform_worked_in() -> None:
+    large = Conv(4, 6, 5)
+    large.add_transforms(3)
+    assert large.transforms is not None
+    large.transforms["3"].data.copy_(random(9, 9))
+    small = Conv(2, 3, 3)
+    small.take(large)
+    x = random(2, 2, 6, 6)
+    assert torch.equal(small(x), large(x, 3, 3))
+    assert not torch.equal(small.weight, centre(large.weight[:3, :2], 3))
+    large(x, 3, 3).square().sum().backward()
+    assert large.transforms["3"].grad is not None
+    assert large.transforms["3"].grad.abs().sum() > 0
+    large.transforms["3"].grad = None
+    large(x, 3, 5).sum().backward()
+    assert large.transforms["3"].grad is None  # the largest kernel does not use it

@@ -2,8 +2,10 @@ from pathlib import Path
 
 import pytest
 
+from archsearch.experiments.rank import RankStudy
 from archsearch.experiments.shrink import ShrinkStudy
-from archsearch.experiments.single import TrainStudy
+from archsearch.experiments.single import parse_study
+from archsearch.experiments.supernet import SupernetStudy
 from archsearch.files import InputError
 from archsearch.pose.losses import FAST
 from archsearch.settings import find_study, parse, read_study, studies
@@ -16,11 +18,12 @@ def _shrink(*overrides: str) -> ShrinkStudy:
 
 
 def test_every_shipped_study_can_be_read() -> None:
-    kinds = {"shrink": ShrinkStudy, "train": TrainStudy}
+    kinds = {"shrink": ShrinkStudy, "supernet": SupernetStudy, "rank": RankStudy}
     assert {"gradual_shrinking", "gradual_shrinking_crowdpose", "gradual_shrinking_scenes256"} <= set(studies())
     for name in studies():
         fields = read_study(find_study(name))
-        study = parse(kinds[fields["kind"]], fields, find_study(name))
+        path = find_study(name)
+        study = parse_study(fields, path) if fields["kind"] == "train" else parse(kinds[fields["kind"]], fields, path)
         assert study.name == name  # type: ignore[attr-defined]
 
 

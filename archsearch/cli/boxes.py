@@ -81,8 +81,8 @@ def _listed(photos: Sequence[Path], annotations: Path, detections: Path | None, 
 
 
 def _numbered(photos: Sequence[Path], detections: Path) -> BoxSource:
-    from archsearch.data.photos import read_image
     from archsearch.data.detections import read_detections
+    from archsearch.data.photos import read_image
 
     for path in photos:
         if not path.stem.isdecimal():

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import shlex
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
+from archsearch.cli.running import ROOT, Events, run_of, stopped
 from archsearch.cli.shared import (
     AsJson,
     Overrides,
@@ -25,37 +22,45 @@ from archsearch.cli.shared import (
 from archsearch.files import InputError
 from archsearch.progress import board, interruptible
 
-if TYPE_CHECKING:
-    from archsearch.runs import Run
-
 app = typer.Typer()
-
-ROOT = Path("runs")
 
 
 @app.command(epilog="Example: archsearch shrink gradual_shrinking train.images=20000 seeds=[0,1]")
 def shrink(
     study: Annotated[str, typer.Argument(help="A study that archsearch ships, or a YAML file.")],
     overrides: Overrides = None,
+    supernet: Annotated[Path | None, typer.Option(help="A run of `archsearch supernet` that holds them all.")] = None,
+    training: Annotated[bool, typer.Option("--train/--no-train", help="Train each one from scratch.")] = True,
     resume: Resume = False,
     runs: RunsFolder = ROOT,
     as_json: AsJson = False,
 ) -> None:
-    """The gradual-shrinking experiment: train, evaluate, cost and compare a sequence of architectures."""
+    """The gradual-shrinking experiment: train, evaluate, cost and compare a sequence of architectures.
+
+    With --supernet each one is also taken from a shared network, beside its own training; with --no-train only that.
+    """
+    if not training and supernet is None:
+        raise InputError("--no-train leaves nothing to do without --supernet RUN")
     from archsearch.settings import find_study, parse, read_study
 
     path = find_study(study)
     fields = read_study(path, overrides or [])
     from archsearch.experiments.shrink import ShrinkStudy, resolved, run_study
+    from archsearch.experiments.shrink_shared import check_supernet, run_shared
     from archsearch.report.shrink import write_report
     from archsearch.report.tables import rows
 
     settings = parse(ShrinkStudy, fields, path)
-    with _run(settings.name, resolved(settings), runs, resume) as run:
+    if supernet is not None:
+        check_supernet(settings, supernet)
+    with run_of(settings.name, resolved(settings), runs, resume) as run:
         with interruptible(screen) as pressed, board(screen) as shown:
-            finished = run_study(settings, run, on_event=_Events(shown), should_stop=pressed)
+            told = Events(shown)
+            finished = supernet is None or run_shared(settings, run, supernet, on_event=told, should_stop=pressed)
+            if finished and training:
+                finished = run_study(settings, run, on_event=told, should_stop=pressed)
         if not finished:
-            _stopped()
+            stopped()
         shown_rows = write_report(run)
     if as_json:
         print_json(rows(run))
@@ -75,21 +80,21 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train one architecture from scratch and evaluate it."""
-    from archsearch.settings import find_study, parse, read_study
+    from archsearch.settings import find_study, read_study
 
     path = find_study(study)
     fields = read_study(path, [*_data_overrides(annotations, images), *(overrides or [])])
-    from archsearch.experiments.single import TrainStudy, resolved, run_training
+    from archsearch.experiments.single import parse_study, resolved, run_training
 
-    settings = parse(TrainStudy, fields, path)
+    settings = parse_study(fields, path)
     with (
-        _run(settings.name, resolved(settings), runs, resume) as run,
+        run_of(settings.name, resolved(settings), runs, resume) as run,
         interruptible(screen) as pressed,
         board(screen) as shown,
     ):
-        result = run_training(settings, run, on_event=_Events(shown), should_stop=pressed)
+        result = run_training(settings, run, on_event=Events(shown), should_stop=pressed)
     if result is None:
-        _stopped()
+        stopped()
     elif as_json:
         print_json(result)
     else:
@@ -140,53 +145,17 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Write a run's table, plots and page anew from its records."""
-    from archsearch.report.shrink import write_report
-    from archsearch.report.tables import rows
+    from archsearch.report import rank, shrink, supernet
+    from archsearch.report.tables import load_study, rows
     from archsearch.runs import Run
 
     if not (run / "study.yaml").exists():
         raise InputError(f"{run}: not a run's folder, it has no study.yaml")
+    kind = load_study(Run(run)).get("kind")
+    write_report = {"supernet": supernet.write_report, "rank": rank.write_report}.get(str(kind), shrink.write_report)
     shown_rows = write_report(Run(run))
     if as_json:
-        print_json(rows(Run(run)))
+        print_json(shown_rows if kind in ("supernet", "rank") else rows(Run(run)))
     else:
         print_table(str(run), shown_rows)
         print(run / "report.html")
-
-
-@contextmanager
-def _run(name: str, study: dict[str, Any], root: Path, resume: bool) -> Iterator[Run]:
-    """The run's folder; a new one that fails before its first record leaves nothing behind."""
-    from archsearch.runs import discard, latest, locked, reopen, start
-
-    run = reopen(latest(name, root).path, study) if resume else start(name, study, root)
-    screen.print(f"run folder: {run.path}", highlight=False, soft_wrap=True)
-    try:
-        with locked(run):
-            yield run
-    except BaseException:
-        if not resume and not run.metrics.exists():
-            discard(run, root)
-        raise
-
-
-def _stopped() -> None:
-    words = [word for word in sys.argv[1:] if word != "--resume"]
-    screen.print(f"stopped; go on with: archsearch {shlex.join(words)} --resume", highlight=False, soft_wrap=True)
-    raise typer.Exit(130)
-
-
-class _Events:
-    """Shows what the jobs of an experiment report."""
-
-    def __init__(self, shown: Any) -> None:
-        self._shown = shown
-        self._ap: dict[str, str] = {}  # the last AP of each job, as text
-
-    def __call__(self, label: str, fields: dict[str, Any]) -> None:
-        if "ap" in fields:
-            self._ap[label] = f", AP {fields['ap']:.3f} so far"
-        message = fields.get("stage", "") + self._ap.get(label, "")
-        if fields.get("loss") is not None and fields["loss"] == fields["loss"]:
-            message = f"loss {fields['loss']:.3f}" + self._ap.get(label, "")
-        self._shown.show(label, message, fields.get("step"), fields.get("steps"))

@@ -118,7 +118,9 @@ def extract(net: nn.Module, arch: Arch) -> nn.Module:
     computes with other bits where they do not.
     """
     weights = next(net.parameters())
-    small = build(arch, joints=net.joints).to(weights.device, weights.dtype)  # type: ignore[arg-type]
+    with torch.device("meta"):  # nothing is drawn: every tensor is taken from the larger network
+        small = build(arch, joints=net.joints).to(weights.dtype)  # type: ignore[arg-type]
+    small = small.to_empty(device=weights.device)
     if any(weight.ndim == 4 and not weight.is_contiguous() for weight in net.parameters()):
         small = small.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     take(small, net)

@@ -8,13 +8,15 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from archsearch.files import InputError, read_json, read_text, write_text
+from archsearch.files import InputError, write_text
 from archsearch.nets.hrnet import HRNet
 from archsearch.report import plots, style, tables
 from archsearch.report.architecture import architectures_figure, depths_text, describe
 from archsearch.report.findings import answer, ap_label, intervals_note, latency_note, listed
-from archsearch.report.page import Column, Picture, Section, code, definitions, details, page, paragraph, table
+from archsearch.report.page import Column, Picture, Section, details, page, paragraph, table
 from archsearch.report.plots import macs_unit, seconds_text
+from archsearch.report.repeat import data_text, repeat_section, title_of
+from archsearch.report.shrink_shared import Shared, shared, shared_answer, shared_row, shared_section
 from archsearch.report.tables import Outcome
 from archsearch.runs import Run
 
@@ -25,24 +27,55 @@ def write_report(run: Run) -> list[dict[str, str]]:
     """Write everything; one short row a configuration, as the command line prints them.
 
     Records are read, nothing is trained or measured; configurations that are not finished are named and left out.
-    Raises ``InputError`` where no training has finished.
+    Raises ``InputError`` where no training has finished and nothing was taken from a supernet.
     """
     study = tables.load_study(run)
     outcomes = tables.outcomes(run)
+    estimates = shared(run, outcomes)
+    if estimates and not outcomes:
+        return _write_shared(run, study, estimates)
     if not outcomes:
         study_name = study.get("name", "STUDY")
         raise InputError(f"{run.path}: no finished training on record; run: archsearch shrink {study_name} --resume")
     tables.write_csv(run)
-    pictures = write_plots(run, outcomes, ap_label(study))
-    text = page(
-        _title(str(study.get("name", run.path.name))),
-        str(study.get("question", "")),
-        answer(outcomes, ap_label(study)),
-        _sections(run, study, outcomes, pictures),
-        kicker=f"Shrinking study · {_data_text(study)}",
+    label = ap_label(study)
+    sections = _sections(run, study, outcomes, write_plots(run, outcomes, label))
+    told = answer(outcomes, label)
+    by_name = {row.name: f"{row.ap:.3f}" for row in estimates}
+    if estimates:
+        sections.insert(1, shared_section(run, estimates, label))
+        told += f" {shared_answer(estimates, label)}"
+    _write_page(run, study, told, sections)
+    return [
+        {**_row(outcome), **({"AP supernet": by_name.get(outcome.name, NONE)} if estimates else {})}
+        for outcome in outcomes
+    ]
+
+
+def _write_shared(run: Run, study: Mapping[str, Any], estimates: Sequence[Shared]) -> list[dict[str, str]]:
+    """The report of a run that trained nothing."""
+    label = ap_label(study)
+    sections = [shared_section(run, estimates, label), _repeat(run)]
+    _write_page(run, study, shared_answer(estimates, label), sections)
+    return [shared_row(row) for row in estimates]
+
+
+def _write_page(run: Run, study: Mapping[str, Any], told: str, sections: Sequence[Section]) -> None:
+    kicker = f"Shrinking study · {data_text(study)}"
+    write_text(
+        run.path / "report.html",
+        page(title_of(run, study), str(study.get("question", "")), told, sections, kicker=kicker),
     )
-    write_text(run.path / "report.html", text)
-    return [_row(outcome) for outcome in outcomes]
+
+
+def _repeat(run: Run) -> Section:
+    """How to repeat the run, with the supernet and without training where it was so."""
+    words = ["archsearch shrink study.yaml"]
+    used = run.records("shared")
+    if used:
+        words.append(f"--supernet {used[-1]['supernet']}")
+        words += [] if run.records("result") else ["--no-train"]
+    return repeat_section(run, " ".join(words))
 
 
 # ----------------------------------------------------------------------------------------------------------- the plots
@@ -95,7 +128,7 @@ def _sections(
         ),
         Section("Cost", pictures=pictures("ap_against_macs", "ap_against_latency")),
         Section("Architectures", pictures=pictures("architectures")),
-        Section("Settings and how to repeat this", _settings_html(run)),
+        _repeat(run),
     ]
     return [section for section in sections if section.html or section.pictures]
 
@@ -192,33 +225,6 @@ def _results_html(run: Run, outcomes: Sequence[Outcome], label: str) -> str:
     heads = [Column(name, numeric=name not in ("config", "device")) for name in rows[0]]
     every = table(heads, [[_cell(v) for v in row.values()] for row in rows], "The rows of results.csv.")
     return html + details(f"Every training ({len(rows)})", every)
-
-
-def _settings_html(run: Run) -> str:
-    text = paragraph("With study.yaml from the folder of this run (its text is below) in the working directory:")
-    text += code("archsearch shrink study.yaml")
-    path = run.path / "environment.json"
-    if path.exists():
-        found = read_json(path)
-        flat = {k: v for k, v in found.items() if not isinstance(v, dict) and v is not None}
-        flat.update({k: v for group in found.values() if isinstance(group, dict) for k, v in group.items() if v})
-        text += definitions({name: str(value) for name, value in flat.items()})
-    return text + details("study.yaml", code(read_text(run.path / "study.yaml")))
-
-
-def _title(name: str) -> str:
-    """A study's name as a heading."""
-    return name[:1].upper() + name[1:].replace("_", " ")
-
-
-def _data_text(study: Mapping[str, Any]) -> str:
-    data = study.get("data", {})
-    if data.get("kind") != "scenes":
-        return str(data.get("name", "custom data"))
-    return (
-        f"embedded scenes, {data.get('level')}, {data.get('size_px')} px, {data.get('train')} training and "
-        f"{data.get('val')} validation images"
-    )
 
 
 # ----------------------------------------------------------------------------------------------------------- the cells

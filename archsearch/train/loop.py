@@ -22,10 +22,11 @@ from torch import Tensor, nn
 
 from archsearch.data.batches import indices_at
 from archsearch.environment import cores
+from archsearch.nets.sorting import Orders, moments, reorder
 from archsearch.pose.losses import LossParts
 from archsearch.train.checkpoint import load_tensors, save_tensors
 from archsearch.train.processes import joined
-from archsearch.train.settings import TrainSettings
+from archsearch.train.settings import LoopSettings
 from archsearch.train.task import Place, Task
 
 AHEAD = 2  # batches of photos, or on a GPU of anything, that are prepared while the network computes
@@ -46,6 +47,12 @@ class Progress:
     loss: float  # of the last step, nan before the first and, on a GPU, where it was not looked at
     reported: bool = False  # one of the steps to be put on record
 
+    def record(self) -> dict[str, Any]:
+        """What goes on record: numbers that JSON has."""
+        fields = dataclasses.asdict(self)
+        del fields["reported"]
+        return {name: None if value != value else value for name, value in fields.items()}
+
 
 class Stopped(Exception):
     """The caller asked the training to stop; its checkpoint is written."""
@@ -54,7 +61,7 @@ class Stopped(Exception):
 def train(
     net: nn.Module,
     task: Task,
-    settings: TrainSettings,
+    settings: LoopSettings,
     *,
     seed: int,
     folder: Path,
@@ -62,6 +69,7 @@ def train(
     on_step: Callable[[Progress], None] = lambda _: None,
     on_evaluation: Callable[[nn.Module, Progress], None] = lambda _, __: None,
     should_stop: Callable[[], bool] = lambda: False,
+    rearrange: Callable[[nn.Module, int], Orders | None] = lambda _, __: None,
 ) -> tuple[nn.Module, Progress]:
     """Train ``net`` in place; returns the averaged network (``net`` itself without EMA) and where it ended.
 
@@ -72,6 +80,9 @@ def train(
 
     Of several processes that joined a group each calls this with the same arguments and takes its share of every
     batch; only the first one evaluates and writes checkpoints, and the stop of any stops all.
+
+    ``rearrange(net, step)`` is called before every step; where it sorts the channels of ``net`` and returns their
+    orders, the averaged weights and the optimizer's moments follow.
     """
     run = _Run(net, task, settings, seed=seed, folder=folder, device=torch.device(device))
     run.resume()
@@ -79,6 +90,7 @@ def train(
     with run.batches() as next_batch:
         saved_s = time.monotonic()
         while run.step < run.steps:
+            run.follow(rearrange(net, run.step))
             run.advance(next_batch())
             on_step(run.progress())
             due = run.step in evaluate_at
@@ -95,7 +107,7 @@ def train(
     return run.averaged(), run.progress()
 
 
-def learning_rate(settings: TrainSettings, step: int, steps: int) -> float:
+def learning_rate(settings: LoopSettings, step: int, steps: int) -> float:
     """The learning rate of step ``step`` (from 0) of ``steps``: a linear warm-up, then the schedule."""
     warmup = settings.warmup * steps
     if step + 1 <= warmup:
@@ -125,7 +137,7 @@ class _Run:
         self,
         net: nn.Module,
         task: Task,
-        settings: TrainSettings,
+        settings: LoopSettings,
         *,
         seed: int,
         folder: Path,
@@ -182,6 +194,16 @@ class _Run:
         self._average()
         self.known_loss = self.loss.item() if look else math.nan
         self.train_s += self.clock() - start
+
+    @torch.no_grad()
+    def follow(self, orders: Orders | None) -> None:
+        """Put what is kept beside the network into the orders of its channels."""
+        if orders is None:
+            return
+        if self.ema is not None:
+            reorder(orders, self.ema.state_dict())
+        for kept in moments(self.net, self.optimizer):
+            reorder(orders, kept)
 
     def check_finite(self, parts: LossParts | None = None) -> None:
         """Raise ``TrainingDiverged`` where the last loss or gradient was not finite."""
@@ -271,10 +293,10 @@ class _Run:
         state = self.optimizer.state_dict()
         state["state"] = {int(index): values for index, values in tree["optimizer"].items()}
         self.optimizer.load_state_dict(state)
-        for parameter, moments in self.optimizer.state.items():
-            for name, value in moments.items():
+        for parameter, kept in self.optimizer.state.items():
+            for name, value in kept.items():
                 if value.shape == parameter.shape:  # the parameter's memory layout, which the file does not keep
-                    moments[name] = torch.empty_like(parameter).copy_(value)
+                    kept[name] = torch.empty_like(parameter).copy_(value)
         self.step, self.train_s = int(meta["step"]), float(meta["train_s"])
         self.loss = torch.tensor(meta["loss"], device=self.device)
 

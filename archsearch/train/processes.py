@@ -7,15 +7,19 @@ earlier pass of the step would stay unsynchronised.)
 
 from __future__ import annotations
 
+import datetime
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+
+PATIENCE = datetime.timedelta(hours=2)  # others wait this long, as while the first one evaluates
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,13 @@ class Processes:
         dist.all_reduce(shared)
         return shared.item() > 0
 
+    def told(self, text: str | None) -> str:
+        """What the first process says, in every process."""
+        said: list[Any] = [text]
+        if self.count > 1:
+            dist.broadcast_object_list(said)
+        return str(said[0])
+
     @torch.no_grad()
     def average_gradients(self, net: nn.Module) -> None:
         """Replace every gradient by its mean over the processes, in one all-reduce.
@@ -77,9 +88,18 @@ def joined() -> Processes:
     return Processes(dist.get_rank(), dist.get_world_size())
 
 
-def under_torchrun() -> bool:
-    """Whether ``torchrun`` started this process."""
-    return "LOCAL_RANK" in os.environ and "WORLD_SIZE" in os.environ
+def under_torchrun() -> Processes | None:
+    """This process among those that ``torchrun`` started; None where it did not start this one."""
+    if not {"LOCAL_RANK", "RANK", "WORLD_SIZE"} <= set(os.environ):
+        return None
+    return Processes(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
+
+
+def own_device(device: torch.device, member: Processes) -> torch.device:
+    """The GPU of one of several processes on a machine; a processor is shared by all."""
+    if str(device) != "cuda":
+        return device
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", member.rank)) % torch.cuda.device_count())
 
 
 @contextmanager
@@ -94,11 +114,13 @@ def group(device: torch.device, member: Processes | None, meeting: Path) -> Iter
         return
     backend = "nccl" if device.type == "cuda" else "gloo"
     if member is None:
-        dist.init_process_group(backend)
+        dist.init_process_group(backend, timeout=PATIENCE)
     else:
         uri = meeting.absolute().as_uri()
-        dist.init_process_group(backend, init_method=uri, rank=member.rank, world_size=member.count)
+        dist.init_process_group(backend, init_method=uri, rank=member.rank, world_size=member.count, timeout=PATIENCE)
     try:
+        if device.type == "cuda":
+            torch.cuda.set_device(device)  # NCCL sends Python objects through the current one
         yield joined()
     finally:
         dist.destroy_process_group()

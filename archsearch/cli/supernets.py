@@ -1,0 +1,158 @@
+"""``archsearch supernet`` and ``archsearch rank``: shared networks, and whether they can be trusted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from archsearch.cli.running import ROOT, Events, run_of, stopped
+from archsearch.cli.shared import AsJson, Device, Overrides, Resume, RunsFolder, print_json, print_table, screen
+from archsearch.files import InputError
+from archsearch.progress import board, interruptible
+
+if TYPE_CHECKING:
+    from archsearch.experiments.supernet import SupernetStudy
+    from archsearch.runs import Run
+
+
+class _TrainFirst(TyperGroup):
+    """``archsearch supernet STUDY`` is ``archsearch supernet train STUDY``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] not in (*self.commands, "--help"):
+            args = ["train", *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer()
+group = typer.Typer(
+    cls=_TrainFirst,
+    no_args_is_help=True,
+    help="Train one network for a whole space: archsearch supernet STUDY; see where its gradients fight.",
+)
+
+
+@group.command(epilog="Example: archsearch supernet embedded_supernet train.images=8000")
+def train(
+    study: Annotated[str, typer.Argument(help="A study that archsearch ships, or a YAML file.")],
+    overrides: Overrides = None,
+    resume: Resume = False,
+    runs: RunsFolder = ROOT,
+    as_json: AsJson = False,
+) -> None:
+    """Train a supernet, then evaluate its smallest, median, largest and some random sub-nets.
+
+    Under torchrun every process is one of those that train together; else the study says how many are started.
+    """
+    from archsearch.settings import find_study, parse, read_study
+
+    path = find_study(study)
+    fields = read_study(path, overrides or [])
+    from archsearch.experiments.supernet import SupernetStudy, resolved, run_supernet
+    from archsearch.report.supernet import write_report
+    from archsearch.train.processes import under_torchrun
+
+    settings = parse(SupernetStudy, fields, path)
+    member = under_torchrun()
+    if member is not None and member.rank:
+        with interruptible(screen) as pressed:  # Ctrl-C reaches every process: all stop at the same step
+            _join(settings, pressed=pressed)
+        return
+    with run_of(settings.name, resolved(settings), runs, resume) as run:
+        with interruptible(screen) as pressed, board(screen) as shown:
+            told = Events(shown)
+            finished = member is None or _join(settings, run, told, pressed)
+            finished = finished and run_supernet(settings, run, on_event=told, should_stop=pressed)
+        if not finished:
+            stopped()
+        rows = write_report(run)
+    _show(f"{settings.name}: {settings.question}", rows, run, as_json)
+
+
+def _join(settings: SupernetStudy, run: Run | None = None, told: Any = None, pressed: Any = None) -> bool:
+    """This process's part of a training under torchrun; False where it was stopped. ``run``: in the first one only."""
+    from archsearch.experiments.supernet import train_under_torchrun
+
+    tell = (lambda _: None) if told is None else (lambda message: told("supernet", message))
+    return train_under_torchrun(settings, run, tell, pressed or (lambda: False))
+
+
+@group.command(epilog="Example: archsearch supernet conflict runs/embedded_supernet/20260101-120000 --bases 8")
+def conflict(
+    run: Annotated[Path, typer.Argument(help="A run of archsearch supernet.")],
+    bases: Annotated[int, typer.Option(min=1, help="Random architectures to begin from.")] = 8,
+    images: Annotated[int, typer.Option(min=1, help="Training images for each gradient.")] = 32,
+    device: Device = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Cosines between the gradients of sub-nets that differ in one choice, as a heat map in the run's report."""
+    import dataclasses
+
+    from archsearch.environment import choose_device, cores
+    from archsearch.experiments.candidates import supernet_folder
+    from archsearch.experiments.conflict import cells, run_conflict
+    from archsearch.report.supernet import write_report
+    from archsearch.runs import Run, locked
+
+    chosen = choose_device(device)
+    folder = supernet_folder(run).parent
+    if not (folder / "study.yaml").exists():
+        raise InputError(f"{folder}: not a run's folder, it has no study.yaml")
+    found = Run(folder)
+    with locked(found), interruptible(screen) as pressed, board(screen) as shown:
+        workers = cores() if chosen.type == "cpu" else 1
+        if not run_conflict(
+            found, bases=bases, images=images, device=str(chosen), workers=workers, on_event=Events(shown),
+            should_stop=pressed,
+        ):  # fmt: skip
+            screen.print("stopped; the same command goes on")
+            raise typer.Exit(130)
+    write_report(found)
+    rows = [dataclasses.asdict(cell) for cell in sorted(cells(found), key=lambda cell: cell.cosine)]
+    shown_rows = [{**row, "cosine": f"{row['cosine']:.2f}", "low": f"{row['low']:.2f}"} for row in rows]
+    if as_json:
+        print_json(rows)
+    else:
+        print_table("cosines of gradients, the worst first", shown_rows[:20])
+        print(found.path / "report.html")
+
+
+@app.command(epilog="Example: archsearch rank embedded_rank --supernet runs/embedded_supernet")
+def rank(
+    study: Annotated[str, typer.Argument(help="A study that archsearch ships, or a YAML file.")],
+    overrides: Overrides = None,
+    supernet: Annotated[Path | None, typer.Option(help="A run of archsearch supernet.")] = None,
+    resume: Resume = False,
+    runs: RunsFolder = ROOT,
+    as_json: AsJson = False,
+) -> None:
+    """Train architectures alone and compare their ranks with what a supernet says of them."""
+    import json
+
+    from archsearch.settings import find_study, parse, read_study
+
+    path = find_study(study)
+    given = [] if supernet is None else [f"supernet={json.dumps(str(supernet))}"]
+    fields = read_study(path, [*given, *(overrides or [])])
+    from archsearch.experiments.rank import RankStudy, resolved, run_rank
+    from archsearch.report.rank import write_report
+
+    settings = parse(RankStudy, fields, path)
+    with run_of(settings.name, resolved(settings), runs, resume) as run:
+        with interruptible(screen) as pressed, board(screen) as shown:
+            finished = run_rank(settings, run, on_event=Events(shown), should_stop=pressed)
+        if not finished:
+            stopped()
+        rows = write_report(run)
+    _show(f"{settings.name}: {settings.question}", rows, run, as_json)
+
+
+def _show(title: str, rows: list[dict[str, str]], run: Run, as_json: bool) -> None:
+    if as_json:
+        print_json(rows)
+    else:
+        print_table(title, rows)
+        print(run.path / "report.html")

@@ -1,0 +1,199 @@
+"""Where gradients fight: do sub-nets that differ in one choice pull their shared weights the same way?
+
+For random architectures and each of their holes, the gradients of the loss at every option are compared on the weights
+that both sub-nets use: a cosine of 1 means that they agree, 0 that they ignore each other, -1 that each undoes the
+other's step (in the sense of Yu et al., "Gradient Surgery for Multi-Task Learning", NeurIPS 2020, definition 1).
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from archsearch.data.batches import Batch, make_batch
+from archsearch.data.sources import load_data
+from archsearch.environment import choose_device
+from archsearch.experiments.candidates import FOLDER, supernet_folder, supernet_study
+from archsearch.experiments.supernet import SupernetStudy
+from archsearch.files import cache_folder
+from archsearch.jobs import Talk, run_jobs
+from archsearch.nets.zoo import Arch
+from archsearch.pose.losses import Targets, bottom_up_loss
+from archsearch.runs import Run
+from archsearch.train.stored import load_supernet
+
+OnEvent = Callable[[str, dict[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class _Job:
+    run: Path
+    base: int  # the number of the random architecture, and its seed
+    images: int
+    device: str
+
+
+def run_conflict(
+    run: Run, *, bases: int, images: int, device: str, workers: int, on_event: OnEvent, should_stop: Callable[[], bool]
+) -> bool:
+    """Record (kind ``conflict``) the cosines of ``bases`` random architectures on ``images`` training images each.
+
+    Those on record are not computed again. False where it was stopped. Raises ``InputError`` where the run has no
+    supernet.
+    """
+    supernet_folder(run.path)
+    done = {record["base"] for record in run.records("conflict_base") if record["images"] == images}
+    jobs = [_Job(run.path, base, images, device) for base in range(bases) if base not in done]
+    count = bases - len(jobs)
+
+    def on_message(_: int, message: dict[str, Any]) -> None:
+        nonlocal count
+        count += 1
+        on_event("architectures", {"stage": message["stage"], "step": count, "steps": bases})
+
+    on_event("architectures", {"stage": "", "step": count, "steps": bases})
+    results = run_jobs(_work, jobs, workers=workers, on_message=on_message, should_stop=should_stop)
+    return all(results)
+
+
+def _work(job: _Job, talk: Talk) -> bool:
+    run = Run(job.run)
+    study = SupernetStudy.model_validate(supernet_study(run.path / FOLDER))
+    device = choose_device(job.device)
+    supernet = load_supernet(run.path / FOLDER, device)
+    train_set, _ = load_data(study.data, cache=cache_folder())
+    space, net = supernet.space, supernet.net.train()
+    base = space.sample(np.random.default_rng([job.base, 7]))
+    chosen = space.choices(base)
+    indices = np.random.default_rng([job.base, 8]).choice(
+        len(train_set), size=min(job.images, len(train_set)), replace=False
+    )
+    batches: dict[int, list[Batch]] = {}
+
+    def gradient(arch: Arch) -> list[Tensor | None]:
+        size_px = min(arch.input_hw)
+        if size_px not in batches:
+            chunks = [indices[start : start + 16] for start in range(0, len(indices), 16)]
+            batches[size_px] = [
+                make_batch(
+                    train_set, [int(i) for i in chunk], seed=job.base, step=k, size_px=size_px,
+                    augmentation=study.train.augmentation, device=device,
+                )
+                for k, chunk in enumerate(chunks)
+            ]  # fmt: skip
+        return _gradient(net, arch, batches[size_px], study)
+
+    own = gradient(base)
+    found = []
+    for hole in space.holes:
+        if hole.path not in chosen:
+            continue
+        by_option = {str(chosen[hole.path]): own}
+        for option in hole.options:
+            if talk.should_stop():
+                return False
+            if option != chosen[hole.path]:
+                arch = space.fill(_with(hole.path, option, chosen))
+                by_option[str(option)] = gradient(arch)
+        names = [str(option) for option in hole.options]
+        for a, b in itertools.combinations(names, 2):
+            cosine = shared_cosine(by_option[a], by_option[b])
+            found.append({"path": hole.path, "a": a, "b": b, "cosine": cosine})
+    for record in found:
+        run.record("conflict", base=job.base, images=job.images, **record)
+    run.record("conflict_base", base=job.base, images=job.images)
+    talk.send({"stage": f"{len(found)} pairs"})
+    return True
+
+
+def _with(path: str, option: Any, chosen: dict[str, Any]) -> Callable[[str, tuple[Any, ...]], Any]:
+    """Picks what was chosen, but ``option`` at ``path``; blocks that come in with a new depth take last options."""
+
+    def pick(asked: str, options: tuple[Any, ...]) -> Any:
+        if asked == path:
+            return option
+        return chosen.get(asked, options[-1])
+
+    return pick
+
+
+def _gradient(net: nn.Module, arch: Arch, batches: list[Batch], study: SupernetStudy) -> list[Tensor | None]:
+    """The gradient of the loss at one architecture for every parameter; None for those that it does not use."""
+    net.zero_grad(set_to_none=True)
+    for batch in batches:
+        targets = Targets(batch.joints_NPJ3, batch.masks_NHW, batch.size_hw, study.train.loss)
+        outputs = net(batch.images_N3HW.contiguous(memory_format=torch.channels_last), arch)
+        (bottom_up_loss(outputs, targets).total / len(batches)).backward()  # type: ignore[no-untyped-call]
+    return [None if p.grad is None else p.grad.detach().clone() for p in net.parameters()]
+
+
+def shared_cosine(a: list[Tensor | None], b: list[Tensor | None]) -> float | None:
+    """The cosine of two gradients over the entries that are not zero in either; None where there are none."""
+    dot = square_a = square_b = 0.0
+    for left, right in zip(a, b, strict=True):
+        if left is None or right is None:
+            continue
+        both = (left != 0) & (right != 0)
+        x, y = left[both].double(), right[both].double()
+        dot += float(x @ y)
+        square_a += float(x @ x)
+        square_b += float(y @ y)
+    return dot / (square_a * square_b) ** 0.5 if square_a and square_b else None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Conflict between two options of one property in one place of the network, over architectures and blocks."""
+
+    property: str  # kernel, expand, width, depth, kind, resolution ...
+    place: str  # input, stem, stage 2, stage 3 branch 1, head
+    a: str
+    b: str
+    cosine: float  # mean
+    low: float  # smallest
+    count: int
+
+
+def cells(run: Run) -> list[Cell]:
+    """The records of a run, averaged over architectures and over the blocks of a branch.
+
+    Of those with several numbers of images the newest; each pair of an architecture once, whatever was killed.
+    """
+    images = latest_images(run)
+    pairs = {(r["base"], r["path"], r["a"], r["b"]): r for r in run.records("conflict") if r["images"] == images}
+    grouped: dict[tuple[str, str, str, str], list[float]] = {}
+    for record in pairs.values():
+        if record["cosine"] is not None:
+            grouped.setdefault((*place_of(record["path"]), record["a"], record["b"]), []).append(record["cosine"])
+    return [Cell(*key, float(np.mean(values)), min(values), len(values)) for key, values in grouped.items()]
+
+
+def latest_images(run: Run) -> int | None:
+    """The number of training images of the newest records; None where there are none."""
+    bases = run.records("conflict_base")
+    return bases[-1]["images"] if bases else None
+
+
+def place_of(path: str) -> tuple[str, str]:
+    """What a hole decides, and where: ``/stages/0/branches/1/times`` is the depth of stage 1, branch 1."""
+    names = [part for part in path.split("/") if part and not part.isdigit()]
+    prop = {"times": "depth", "input_hw": "resolution", "widths": "width", "filters": "width", "planes": "width"}.get(
+        names[-1], names[-1]
+    )
+    if names[-1] == "stem":
+        prop = "width"
+    stage = re.match(r"/stages/(\d+)(?:/branches/(\d+))?", path)
+    if stage:
+        branch = f", branch {int(stage[2]) + 1}" if stage[2] is not None else ""
+        return prop, f"stage {int(stage[1]) + 1}{branch}"
+    if prop == "resolution":
+        return prop, "input"
+    return prop, {"widths": "branches"}.get(names[0], names[0])

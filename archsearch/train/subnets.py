@@ -1,0 +1,153 @@
+"""Which sub-nets a step of once-for-all training runs.
+
+Sources: the sandwich rule of Universally Slimmable Networks (Yu & Huang, ICCV 2019, section 3.1); progressive shrinking
+of Once-for-All (Cai et al., ICLR 2020, section 3.3); single path (Guo et al., ECCV 2020); strict fairness of FairNAS
+(Chu et al., ICCV 2021, section 3.2).
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field, field_validator, model_validator
+
+from archsearch.nets.zoo import Arch
+from archsearch.settings import Settings
+from archsearch.space import Space
+from archsearch.train.pretrained import weights_file
+
+RESOLUTIONS = ("/resolution", "/input_hw")  # holes that a step's sub-nets share, since they share its batch
+_SUBNETS, _INPUT = 3, 4  # keep the streams of random numbers apart from those of data.batches
+
+Pick = Callable[[str, tuple[Any, ...]], Any]
+
+
+class Phase(Settings):
+    """A part of the training in which some holes are open; the closed ones stay at their largest option."""
+
+    until: float = Field(1.0, gt=0, le=1)  # part of all steps at which it ends
+    open: tuple[str, ...] = ("*",)  # shell patterns of paths: "*/kernel", "/stages/*/blocks/times", "/input_hw"
+    sort_channels: bool = False  # before it begins, the most important channels become the leading ones
+
+
+class SupernetSettings(Settings):
+    """How the sub-nets of a step are drawn, and how they learn."""
+
+    strategy: Literal["sandwich", "fair", "single_path"] = "sandwich"
+    random: int = Field(2, ge=0)  # random sub-nets a step; sandwich: besides the largest and the smallest
+    teacher_weight: float = Field(0.5, ge=0, le=1)  # of the largest net's heatmaps in the others' targets; a sandwich's
+    phases: tuple[Phase, ...] = Field((Phase(until=1.0),), min_length=1)  # progressive shrinking
+    kernel_transforms: bool = False  # smaller kernels by learned maps of the centres of larger ones
+    zero_init: bool = True  # the last normalisation of every residual begins at zero, so that blocks begin as identity
+    sync_batch_norm: bool = False  # statistics of the whole batch where several processes share it
+    weights: Path | None = None  # the folder of a trained or imported model of the space, to begin from
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_teacher(cls, fields: Any) -> Any:
+        if isinstance(fields, dict) and fields.get("strategy", "sandwich") != "sandwich":
+            return {"teacher_weight": 0.0, **fields}
+        return fields
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> SupernetSettings:
+        if self.strategy != "sandwich" and self.teacher_weight:
+            raise ValueError(f"teacher_weight {self.teacher_weight}: only a sandwich has a teacher, its largest net")
+        if self.strategy != "sandwich" and self.random < 1:
+            raise ValueError(f"random {self.random}: {self.strategy} runs nothing but random sub-nets")
+        ends = [phase.until for phase in self.phases]
+        if ends[-1] != 1 or any(a >= b for a, b in itertools.pairwise(ends)):
+            raise ValueError(f"phases end at {ends}: parts of the training that rise to 1 are needed")
+        return self
+
+    @field_validator("weights", mode="after")
+    @classmethod
+    def _is_there(cls, weights: Path | None) -> Path | None:
+        if weights is not None:
+            weights_file(weights)
+        return weights
+
+    def phase(self, step: int, steps: int) -> int:
+        """The number of the phase that step ``step`` (from 0) of ``steps`` belongs to."""
+        return next(i for i, phase in enumerate(self.phases) if step < phase.until * steps or phase.until == 1)
+
+    def starts(self, step: int, steps: int) -> Phase | None:
+        """The phase that begins with this step, if one does."""
+        number = self.phase(step, steps)
+        return self.phases[number] if step == 0 or self.phase(step - 1, steps) != number else None
+
+
+def check_patterns(space: Space[Arch], settings: SupernetSettings) -> None:
+    """Raises ``ValueError`` where a phase opens what the space does not have."""
+    paths = [hole.path for hole in space.holes]
+    for pattern in (p for phase in settings.phases for p in phase.open):
+        if not fnmatch.filter(paths, pattern):
+            raise ValueError(f"phase opens {pattern!r}: {space.name} has no such hole, as {paths[0]} is one")
+
+
+def subnets(space: Space[Arch], settings: SupernetSettings, *, seed: int, step: int, steps: int) -> list[Arch]:
+    """The sub-nets of a step, from (seed, step) alone; of a sandwich the first is the largest.
+
+    All take inputs of one size, drawn for the step: its images are cut and its targets built at that size.
+    """
+    patterns = settings.phases[settings.phase(step, steps)].open
+    rng = np.random.default_rng([seed, _SUBNETS, step])
+    shared: dict[str, Any] = {}
+    size_rng = np.random.default_rng([seed, _INPUT, step])
+
+    def with_closed(inner: Pick) -> Pick:
+        def pick(path: str, options: tuple[Any, ...]) -> Any:
+            if not any(fnmatch.fnmatchcase(path, pattern) for pattern in patterns):
+                return extreme(options, largest=True)
+            if path in RESOLUTIONS:
+                return shared.setdefault(path, options[int(size_rng.integers(len(options)))])
+            return inner(path, options)
+
+        return pick
+
+    def uniform(_: str, options: tuple[Any, ...]) -> Any:
+        return options[int(rng.integers(len(options)))]
+
+    def end(largest: bool) -> Pick:
+        def pick(path: str, options: tuple[Any, ...]) -> Any:
+            return uniform(path, options) if isinstance(options[0], str) else extreme(options, largest=largest)
+
+        return pick
+
+    picks: list[Pick] = [uniform] * (1 if settings.strategy == "single_path" else settings.random)
+    if settings.strategy == "fair":
+        decks = _Decks(rng, settings.random)
+        picks = [decks.of(i) for i in range(settings.random)]
+    elif settings.strategy == "sandwich":
+        picks = [end(largest=True), end(largest=False), *picks]
+    return [space.fill(with_closed(pick)) for pick in picks]
+
+
+def extreme(options: tuple[Any, ...], *, largest: bool) -> Any:
+    """The largest or smallest option of a hole; of named alternatives the first."""
+    if isinstance(options[0], str):
+        return options[0]
+    return max(options) if largest else min(options)
+
+
+class _Decks:
+    """Options dealt to the sub-nets of a step so that each is used equally often, as far as their number allows."""
+
+    def __init__(self, rng: np.random.Generator, players: int) -> None:
+        self._rng, self._players = rng, players
+        self._decks: dict[str, list[Any]] = {}
+
+    def of(self, player: int) -> Pick:
+        def pick(path: str, options: tuple[Any, ...]) -> Any:
+            if path not in self._decks:
+                rounds = -(-self._players // len(options))
+                orders = [self._rng.permutation(len(options)) for _ in range(rounds)]
+                self._decks[path] = [options[int(i)] for order in orders for i in order]
+            return self._decks[path][player]
+
+        return pick
