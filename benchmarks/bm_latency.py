@@ -3,13 +3,13 @@
     python benchmarks/bm_latency.py [--arch litepose-xs] [--other litepose-s] [--times 10] [--device cpu] [--json FILE]
 
 Each measurement is what `archsearch latency measure` makes: warm-up, repeats, the median. The table shows the medians
-and their spread: (largest - smallest) / median of the medians, and their standard deviation over their mean.
+and their spread: (largest - smallest) / median of the medians, and their standard deviation over their mean. The last
+line is the ratio of the two medians: what of it is left when the machine's speed is divided out.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 
 import torch
@@ -17,6 +17,7 @@ import torch
 import archsearch
 from archsearch.costs.latency import measure
 from archsearch.costs.records import settings_for
+from archsearch.files import write_json
 
 
 def main() -> None:
@@ -29,6 +30,8 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", help="cpu, cuda or onnxruntime")
     parser.add_argument("--json", metavar="FILE")
     options = parser.parse_args()
+    if options.times < 2 or options.arch == options.other:
+        parser.error("two measurements at least, of two different architectures")
     found: dict[str, dict[str, list[float]]] = {}
     for setting in settings_for(options.device, threads=options.threads):
         medians: dict[str, list[float]] = {options.arch: [], options.other: []}
@@ -44,14 +47,14 @@ def main() -> None:
         found[setting.runtime] = medians
         print(f"{setting.device_name}, {setting.runtime}, {setting.threads} thread(s), torch {torch.__version__}: "
               f"{options.times} measurements of {options.repeats} repeats")  # fmt: skip
-        for name, values in medians.items():
+        ratios = [b / a for a, b in zip(medians[options.arch], medians[options.other], strict=True)]
+        for name, values, unit in [*((name, values, " ms") for name, values in medians.items()), ("ratio", ratios, "")]:
             middle = statistics.median(values)
             spread, deviation = (max(values) - min(values)) / middle, statistics.stdev(values) / statistics.mean(values)
-            print(f"  {name:28s} median {middle:9.3f} ms, from {min(values):.3f} to {max(values):.3f}: "
+            print(f"  {name:28s} median {middle:9.3f}{unit}, from {min(values):.3f} to {max(values):.3f}: "
                   f"spread {100 * spread:.2f} %, standard deviation {100 * deviation:.2f} %")  # fmt: skip
     if options.json:
-        with open(options.json, "w", encoding="utf-8") as file:
-            json.dump(found, file, indent=1)
+        write_json(options.json, found)
 
 
 if __name__ == "__main__":

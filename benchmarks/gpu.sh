@@ -34,10 +34,10 @@ step batch 60 "$PYTHON" -m archsearch latency measure --device cuda --batch 32 -
 step compile 150 "$PYTHON" -m archsearch latency measure --device cuda --compile litepose-s small-hrnet-w16 \
     --repeats 50 --out "$LATENCIES"
 step repeatability 60 "$PYTHON" benchmarks/bm_latency.py --device cuda --json "$OUT/repeatability.json"
-step table 120 "$PYTHON" -m archsearch latency table litepose --device cuda --resolution 256 --resolution 448 \
-    --out "$OUT/table-eager.jsonl"
-step table-graph 120 "$PYTHON" -m archsearch latency table litepose --device cuda --graph --resolution 256 \
-    --resolution 448 --out "$OUT/table-graph.jsonl"
+step table 120 "$PYTHON" -m archsearch latency table litepose --device cuda --resolution 256 --passes 3 \
+    --extra-passes 1 --out "$OUT/table-eager.jsonl"
+step table-graph 120 "$PYTHON" -m archsearch latency table litepose --device cuda --graph --resolution 256 --passes 3 \
+    --extra-passes 1 --out "$OUT/table-graph.jsonl"
 step map 90 "$PYTHON" -m archsearch latency map --device cuda --space litepose --samples 50 \
     --blocks-of litepose-s --blocks-of hrnet-w32 --blocks-of litehrnet-18 --out "$OUT/map"
 # One seed of three and 60,000 images of 200,000: the study as it stands takes 25 minutes of a large GPU alone.

@@ -74,6 +74,7 @@ def test_every_command_explains_itself_with_an_example() -> None:
         "supernet train",
         "supernet conflict",
         "rank",
+        "pareto",
         "space show",
     ):
         done = run(*command.split(), "--help")

@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from archsearch.cli import architectures, costs, data, studies, trained, weights
+from archsearch.cli import architectures, costs, data, pareto, spaces, studies, supernets, trained, weights
 from archsearch.cli.shared import screen
 from archsearch.files import InputError
 from archsearch.jobs import JobFailed
@@ -22,7 +22,9 @@ app = typer.Typer(
 )
 app.add_typer(data.app, name="data")
 app.add_typer(costs.app, name="latency")
-for part in (architectures, studies, trained, weights):
+app.add_typer(spaces.app, name="space")
+app.add_typer(supernets.group, name="supernet")
+for part in (architectures, studies, supernets, trained, pareto, weights):
     app.registered_commands += part.app.registered_commands
 
 

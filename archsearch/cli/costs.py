@@ -83,26 +83,32 @@ def latency_table(
     channels_last: ChannelsLast = True,
     graph: Annotated[bool, typer.Option("--graph", help="As CUDA graphs instead of eager.")] = False,
     threads: Threads = 1,
-    repeats: Repeats = 20,
-    noise: Annotated[float, typer.Option(help="Relative interquartile range above which a block is run again.")] = 0.1,
-    calibration: Annotated[int, typer.Option(help="Whole networks that correct the sums of blocks.")] = 12,
+    passes: Annotated[int, typer.Option(help="Times that everything is visited, in an order of its own each.")] = 9,
+    repeats: Annotated[int, typer.Option(help="Timed runs of each in a visit.")] = 4,
+    noise: Annotated[float, typer.Option(help="What is less certain than this fraction is visited again.")] = 0.05,
+    extra_passes: Annotated[int, typer.Option(help="At most so many more passes over what is noisy.")] = 3,
+    calibration: Annotated[int, typer.Option(help="Whole networks that correct the sums of blocks.")] = 20,
     held_out: Annotated[int, typer.Option(help="Whole networks that only judge the table.")] = 60,
     out: Annotated[Path | None, typer.Option(help="The table's file; default: named after space and device.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure each distinct block of a space once, and judge the sums on networks that the table never saw.
+    """Measure each distinct block of a space, and judge the sums on networks that the table never saw.
 
-    What is in the file already is not measured again, so a stopped measurement goes on.
+    Everything is visited for a short moment in every pass, blocks and networks mixed, so that a machine whose speed
+    drifts hits all alike. Every visit is a line of the file: a stopped measurement goes on where it was.
     """
+    from archsearch.costs.judge import judge
+    from archsearch.costs.passes import Plan, make_table
     from archsearch.costs.records import settings_for
-    from archsearch.costs.table import Plan, Table, judge, make_table
+    from archsearch.costs.table import Table
     from archsearch.nets.zoo import load_space
 
     loaded = load_space(space)
     setting = settings_for(device, batch=batch, threads=threads, dtype=dtype, channels_last=channels_last,
                            graph=graph)[0]  # fmt: skip
     path = out or Path(f"latency-table-{loaded.name}-{setting.device}-{setting.runtime}.jsonl")
-    plan = Plan(repeats=repeats, noise=noise, calibration=calibration, held_out=held_out)
+    plan = Plan(passes, repeats=repeats, noise=noise, extra_passes=extra_passes, calibration=calibration,
+                held_out=held_out)  # fmt: skip
     with interruptible(screen) as pressed, board(screen) as shown:
         finished = make_table(path, loaded, setting, plan, resolution or (),
                               lambda what, done, of: shown.show(what, "measuring", done, of), pressed)  # fmt: skip
@@ -155,9 +161,9 @@ def latency_map(
     as_json: AsJson = False,
 ) -> None:
     """Rank correlation of MACs with each latency, by group of networks and by kind of block, as a plot and JSON."""
+    from archsearch.costs.blocks import draw
     from archsearch.costs.mapping import block_points, summary
     from archsearch.costs.records import measure_and_append, settings_for
-    from archsearch.costs.table import draw
     from archsearch.files import append_jsonl, read_jsonl
     from archsearch.nets.zoo import load_arch, load_space, models
     from archsearch.report import latency_map as drawing

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
+
+FEWEST = 8  # networks that a line is fitted to; below that a scale is all that they can tell
 
 
 @dataclass(frozen=True)
@@ -21,13 +23,42 @@ class Correction:
 
 
 def fit(sums_ms: Sequence[float], measured_ms: Sequence[float]) -> Correction:
-    """The correction with the least squared relative error; a scale only, where there are fewer than 4 networks."""
+    """A scale, the median of the ratios, or a line (Theil-Sen: the median of all slopes, the median of the rests).
+
+    Neither follows a few disturbed networks. The line is taken where it predicts each of these networks from the others
+    with a smaller error than the scale does, so that an offset has to earn its place.
+    """
     x, y = np.asarray(sums_ms, float), np.asarray(measured_ms, float)
     if len(x) == 0:
         return Correction()
-    columns = [x / y, 1 / y] if len(x) >= 4 and np.ptp(x) > 0 else [x / y]
-    found = np.linalg.lstsq(np.stack(columns, 1), np.ones(len(x)), rcond=None)[0]
-    return Correction(float(found[0]), float(found[1]) if len(found) > 1 else 0.0)
+    if len(x) < FEWEST or np.ptp(x) == 0:
+        return _scale(x, y)
+    return min((_scale, _line), key=lambda method: _left_out_error(method, x, y))(x, y)
+
+
+Floats = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
+
+
+def _scale(x: Floats, y: Floats) -> Correction:
+    return Correction(float(np.median(y / x)))
+
+
+def _line(x: Floats, y: Floats) -> Correction:
+    i, j = np.triu_indices(len(x), 1)
+    apart = x[i] != x[j]
+    slope = float(np.median((y[j] - y[i])[apart] / (x[j] - x[i])[apart]))
+    return Correction(slope, float(np.median(y - slope * x)))
+
+
+def _left_out_error(method: Callable[[Floats, Floats], Correction], x: Floats, y: Floats) -> float:
+    """The mean relative error of predicting each from all others."""
+    errors = []
+    for left_out in range(len(x)):
+        rest = np.arange(len(x)) != left_out
+        if np.ptp(x[rest]) == 0:
+            return float("inf")
+        errors.append(abs(method(x[rest], y[rest])(x[left_out]) / y[left_out] - 1))
+    return float(np.mean(errors))
 
 
 def kendall(a: Sequence[float], b: Sequence[float]) -> float:
@@ -42,16 +73,28 @@ def spearman(a: Sequence[float], b: Sequence[float]) -> float:
     return float(stats.spearmanr(a, b).statistic)
 
 
+def known(value: float) -> float | None:
+    """None for nan and infinity, which JSON does not have."""
+    return value if np.isfinite(value) else None
+
+
 def mape(predicted: Sequence[float], measured: Sequence[float]) -> float:
     """Mean absolute percentage error, as a fraction."""
     p, m = np.asarray(predicted, float), np.asarray(measured, float)
     return float(np.mean(np.abs(p - m) / m))
 
 
-def kendall_interval(a: Sequence[float], b: Sequence[float], draws: int = 1000) -> tuple[float, float]:
-    """The 95 % bootstrap interval of Kendall's tau over the pairs."""
+def interval(
+    agreement: Callable[[Sequence[float], Sequence[float]], float],
+    a: Sequence[float],
+    b: Sequence[float],
+    draws: int = 1000,
+) -> tuple[float, float]:
+    """The 95 % bootstrap interval of an agreement over the pairs; nan where no draw has one."""
     rng, x, y = np.random.default_rng(0), np.asarray(a, float), np.asarray(b, float)
     picks = (rng.integers(len(x), size=len(x)) for _ in range(draws))
-    taus = [kendall(x[pick].tolist(), y[pick].tolist()) for pick in picks]
-    low, high = np.nanpercentile(taus, [2.5, 97.5])
+    found = np.array([agreement(x[pick].tolist(), y[pick].tolist()) for pick in picks])
+    if np.isnan(found).all():
+        return float("nan"), float("nan")
+    low, high = np.nanpercentile(found, [2.5, 97.5])
     return float(low), float(high)

@@ -1,8 +1,8 @@
-"""The distinct blocks of a space, and each of them as a module that can be run alone."""
+"""What of a space is measured: its distinct blocks, each as a module that can be run alone, and random networks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,8 +12,8 @@ from torch import nn
 from archsearch.costs.fast import CostModel, Unit
 from archsearch.costs.runtimes import Bound, Shape
 from archsearch.costs.sketch import sketch
-from archsearch.nets.zoo import Arch
-from archsearch.space import Space, is_choice
+from archsearch.nets.zoo import Arch, build
+from archsearch.space import Space, fingerprint, is_choice
 
 QUIET = 1500  # samples in a row without a new block, after which all of them are taken to be known
 
@@ -43,6 +43,23 @@ def distinct(space: Space[Arch], model: CostModel, on_found: Callable[[int], Non
         if quiet == 0:
             on_found(len(numbers))
     return [model.units[number] for number in numbers]
+
+
+def draw(parts: Sequence[Space[Arch]], count: int) -> list[Arch]:
+    """Distinct random architectures, the parts in turn; the same ones at every call."""
+    rng = np.random.default_rng(1)
+    found: dict[str, Arch] = {}
+    for i in range(100 * count):
+        if len(found) == min(count, sum(part.size for part in parts)):
+            break
+        arch = parts[i % len(parts)].sample(rng)
+        found[fingerprint(arch)] = arch
+    return list(found.values())
+
+
+def whole(arch: Arch, batch: int = 1) -> Bound:
+    """An architecture's whole network, and what it is called with."""
+    return Bound(build(arch), ((Shape((batch, 3, *arch.input_hw)),), {}))
 
 
 def runnable(unit: Unit, batch: int = 1) -> Bound:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,16 +77,31 @@ def measure_bound(
     """As :func:`measure`, for modules that come with what they are called with."""
     if min(setting.batch, setting.threads, repeats) < 1 or warmup < 0:
         raise ValueError(f"batch {setting.batch}, threads {setting.threads}, repeats {repeats} must be positive")
-    before = torch.get_num_threads()
-    torch.set_num_threads(setting.threads)
     if setting.runtime in (COMPILE, COMPILE_GRAPH):
         torch.compiler.reset()  # else torch gives up compiling after the eighth network, and runs them eager
-    try:
+    with threads(setting.threads):
         runners = {name: prepare(module, setting) for name, module in modules.items()}
         times = _rounds(runners, warmup, repeats, on_round)
+    return {name: _summary(values, setting) for name, values in times.items()}
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Within the block torch computes with that many threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
     finally:
         torch.set_num_threads(before)
-    return {name: _summary(values, setting) for name, values in times.items()}
+
+
+def burst(runner: Runner, warmup: int, repeats: int) -> list[float]:
+    """Milliseconds of one forward, ``repeats`` times right after one another; ``warmup`` runs before do not count."""
+    calls = 1
+    for turn in range(warmup):
+        calls = _calls(runner(turn, calls))
+    return [runner(warmup + turn, calls) for turn in range(repeats)]
 
 
 def _rounds(
@@ -99,9 +115,13 @@ def _rounds(
             if turn >= warmup:
                 times[name].append(taken)
             else:
-                inner[name] = max(1, math.ceil(SAMPLE_MS / max(taken, 1e-3)))
+                inner[name] = _calls(taken)
         on_round(turn + 1)
     return times
+
+
+def _calls(taken_ms: float) -> int:
+    return max(1, math.ceil(SAMPLE_MS / max(taken_ms, 1e-3)))
 
 
 def _summary(values: list[float], setting: Setting) -> Latency:

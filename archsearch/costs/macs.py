@@ -20,7 +20,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from archsearch.costs.sketch import parameters, sketch
+from archsearch.costs.sketch import parameters, sketch, uncollected
 from archsearch.costs.trace import Trace
 from archsearch.nets.zoo import Arch, as_arch
 from archsearch.probe import Op, Probe
@@ -55,10 +55,11 @@ def cost(name_or_arch: str | Path | Arch, input_hw: tuple[int, int] | None = Non
 def trace(arch: Arch, input_hw: tuple[int, int] | None = None, joints: int | None = None) -> tuple[Trace, int]:
     """The record of one forward of one image, and the number of parameters. Raises ``ValueError`` as :func:`cost`."""
     height, width = checked_hw(arch, input_hw)
-    net = sketch(arch, joints)
-    with Trace(net) as ops:
-        net(Probe((1, 3, height, width), ops))
-    return ops, parameters(net)
+    with uncollected():
+        net = sketch(arch, joints)
+        with Trace(net) as ops:
+            net(Probe((1, 3, height, width), ops))
+        return ops, parameters(net)
 
 
 def checked_hw(arch: Arch, input_hw: tuple[int, int] | None) -> tuple[int, int]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from archsearch.costs.agreement import kendall, spearman
+from archsearch.costs.agreement import kendall, known, spearman
 from archsearch.costs.blocks import runnable
 from archsearch.costs.fast import CostModel, Unit
 from archsearch.costs.latency import measure_bound
@@ -58,16 +58,17 @@ def summary(networks: Sequence[Mapping[str, Any]], blocks: Sequence[Mapping[str,
         for group in _values(of_runtime, "group"):
             members = [r for r in of_runtime if r["group"] == group]
             macs, ms = [float(r["macs"]) for r in members], [float(r["median_ms"]) for r in members]
-            rows.append({"runtime": runtime, "group": group, "networks": len(members), "kendall": kendall(macs, ms),
-                         "spearman": spearman(macs, ms), **_speed(members)})  # fmt: skip
+            rows.append({"runtime": runtime, "group": group, "networks": len(members),
+                         "kendall": known(kendall(macs, ms)), "spearman": known(spearman(macs, ms)),
+                         **_speed(members)})  # fmt: skip
     kinds: list[dict[str, Any]] = []
     for runtime in _values(blocks, "runtime"):
         of_runtime = [b for b in blocks if b["runtime"] == runtime]
         for module in _values(of_runtime, "module"):
             members = [b for b in of_runtime if b["module"] == module]
             macs, ms = [float(b["macs"]) for b in members], [float(b["median_ms"]) for b in members]
-            kinds.append({"runtime": runtime, "module": module, "blocks": len(members), "kendall": kendall(macs, ms),
-                          **_speed(members)})  # fmt: skip
+            kinds.append({"runtime": runtime, "module": module, "blocks": len(members),
+                          "kendall": known(kendall(macs, ms)), **_speed(members)})  # fmt: skip
     return {"networks": rows, "blocks": kinds}
 
 

@@ -32,6 +32,8 @@ def settings_for(
         if compiled or graph:
             raise ValueError(f"device {ONNX}: --compile and --graph are torch's")
         return [Setting("cpu", ONNX, batch, threads, dtype, channels_last=False)]
+    if ":" in device:
+        raise ValueError(f"device {device}: the environment variable CUDA_VISIBLE_DEVICES chooses a GPU, not a number")
     base = Setting(choose_device(device).type, EAGER, batch, threads, dtype, channels_last)
     on_gpu = base.device == "cuda"
     names = [] if graph else [EAGER, *([COMPILE] if compiled else [])]

@@ -8,6 +8,7 @@ meta tensors for weights, nothing else. The modules around them, and every ``for
 from __future__ import annotations
 
 import functools
+import gc
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -43,6 +44,21 @@ def sketching() -> Iterator[None]:
             yield
         finally:
             _ConvNd.__init__, _NormBase.__init__ = conv, norm  # type: ignore[method-assign]
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Within the block Python does not look for garbage: the thousands of objects of a network hold none.
+
+    Each search goes through all of torch's objects and takes longer than a small network's whole cost.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def parameters(net: nn.Module) -> int:

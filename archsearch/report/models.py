@@ -8,6 +8,7 @@ from pathlib import Path
 from archsearch.costs.macs import Cost, cost
 from archsearch.files import InputError, read_text, write_text
 from archsearch.nets.zoo import load_arch, models
+from archsearch.report.published import UNITS
 
 BEGIN, END = "<!-- models:begin -->", "<!-- models:end -->"
 
@@ -73,8 +74,8 @@ def paper(name: str) -> Paper:
 def figure(found: Cost, convention: str, digits: int) -> str:
     """MACs in a convention as papers write them, with ``digits`` behind the point: ``4.981 G``, ``7.1 Gi``."""
     value = found.macs_by_convention[convention]
-    unit = {"hrnet_gi": "Gi", "torchstat_mi": "Mi"}.get(convention, "G")
-    return f"{value if unit != 'G' else value / 1e9:.{digits}f} {unit}"
+    in_binary = UNITS.get(convention)  # such counts come in their unit already
+    return f"{value if in_binary else value / 1e9:.{digits}f} {in_binary[0] if in_binary else 'G'}"
 
 
 def models_table() -> str:

@@ -7,18 +7,18 @@ a training write the same record twice, the last one counts.
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from archsearch.files import InputError, read_yaml, replacing
 from archsearch.nets.zoo import Arch
 from archsearch.runs import Run
+from archsearch.search.uncertain import mean_interval
 from archsearch.space import from_plain
 
 Key = tuple[str, int]  # configuration and seed
@@ -211,8 +211,8 @@ def outcomes(run: Run) -> list[Outcome]:
                 arch=from_plain(Arch, price["arch"]) if "arch" in price else None,
                 seeds=tuple(row["seed"] for row in mine),
                 aps=aps,
-                low=_student(aps)[0] if several else float(mine[0]["ap_low"]),
-                high=_student(aps)[1] if several else float(mine[0]["ap_high"]),
+                low=mean_interval(aps)[0] if several else float(mine[0]["ap_low"]),
+                high=mean_interval(aps)[1] if several else float(mine[0]["ap_high"]),
                 interval="seeds" if several else "bootstrap",
                 ap50=_mean(row["ap50"] for row in mine),
                 ap75=_mean(row["ap75"] for row in mine),
@@ -236,14 +236,8 @@ def _difference(run: Run, name: str) -> Difference | None:
         return None
     values = [float(record["difference"]) for record in found.values()]
     one = next(iter(found.values()))
-    low, high = (one["low"], one["high"]) if len(found) == 1 else _student(values)
+    low, high = (one["low"], one["high"]) if len(found) == 1 else mean_interval(values)
     return Difference(str(one["against"]), _mean(values), float(low), float(high))
-
-
-def _student(values: Sequence[float]) -> tuple[float, float]:
-    """The 95 % confidence interval of the mean of two values or more."""
-    half = float(stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values)))
-    return _mean(values) - half, _mean(values) + half
 
 
 def ceiling(run: Run) -> float | None:

@@ -17,6 +17,7 @@ from archsearch.costs.machine import gpu_state
 from archsearch.costs.records import measure_and_append, read_arch_list, settings_for
 from archsearch.costs.runtimes import Bound, Setting, Shape, onnx_bytes
 from archsearch.files import InputError, read_jsonl
+from archsearch.nets.lite_blocks import FULL, Shuffle
 from archsearch.nets.zoo import load_arch
 from archsearch.space import fingerprint
 
@@ -57,6 +58,16 @@ def test_dtype_and_memory_format_are_those_asked_for(dtype: str, channels_last: 
     assert len(pair.dtypes) > 7  # a short one runs several times a sample
 
 
+def test_onnxruntime_interleaves_channels_as_torch_does() -> None:
+    """ONNX has no ``channel_shuffle``."""
+    import onnxruntime
+
+    bound, x = Bound(Shuffle(12, 3, FULL), ((Shape((2, 12, 6, 5)), 3, FULL), {})).eval(), torch.randn(2, 12, 6, 5)
+    session = onnxruntime.InferenceSession(onnx_bytes(bound, (x,)), providers=["CPUExecutionProvider"])
+    with torch.inference_mode():
+        np.testing.assert_allclose(session.run(None, {"x0": x.numpy()})[0], bound(x)[0].numpy(), atol=1e-5)
+
+
 def test_onnxruntime_computes_the_network_and_says_what_it_is() -> None:
     import onnxruntime
 
@@ -90,6 +101,8 @@ def test_a_gpu_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ValueError, match="device cuda: this machine or this build of torch"):
         settings_for("cuda")
+    with pytest.raises(ValueError, match="device cuda:1: the environment variable CUDA_VISIBLE_DEVICES chooses"):
+        settings_for("cuda:1")
 
 
 def test_a_gpu_is_measured_eager_and_as_a_graph_apart(monkeypatch: pytest.MonkeyPatch) -> None:

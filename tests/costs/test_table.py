@@ -6,18 +6,21 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 import archsearch
 from archsearch.cli import app
-from archsearch.costs import table as tables
-from archsearch.costs.agreement import Correction, fit, kendall, mape, spearman
-from archsearch.costs.blocks import at_resolution, distinct, runnable
+from archsearch.costs import passes
+from archsearch.costs.agreement import Correction, fit, interval, kendall, mape, spearman
+from archsearch.costs.blocks import at_resolution, distinct, draw, runnable
 from archsearch.costs.fast import CostModel
-from archsearch.costs.latency import Latency
-from archsearch.costs.runtimes import Setting
-from archsearch.costs.table import Plan, Table, draw, judge, make_table, predict
+from archsearch.costs.judge import judge
+from archsearch.costs.passes import Plan, make_table
+from archsearch.costs.runtimes import Bound, Runner, Setting
+from archsearch.costs.table import Table, predict
+from archsearch.costs.visits import Visits
 from archsearch.files import InputError, read_jsonl
 from archsearch.nets.zoo import Arch, load_arch
 from archsearch.space import Space
@@ -33,17 +36,38 @@ SMALL = {
     "head": {"filters": [4, 4, 4]},
 }
 SPACE: Space[Arch] = Space(Arch, SMALL, "small")
-QUICK = Plan(repeats=3, warmup=1, tries=1, calibration=4, held_out=5, network_repeats=2)
+QUICK = Plan(passes=2, warmup=1, repeats=2, extra_passes=0, calibration=4, held_out=5)
+ENTRIES = 36 + 4 + 5  # blocks at one resolution, networks
 
 
 def test_agreement_by_hand() -> None:
     assert kendall([1, 2, 3, 4], [1, 3, 2, 4]) == pytest.approx(4 / 6)
     assert spearman([1, 2, 3, 4], [1, 3, 2, 4]) == pytest.approx(0.8)
     assert mape([11, 18], [10, 20]) == pytest.approx(0.1)
-    assert fit([1, 2, 3, 4], [2 + 1, 4 + 1, 6 + 1, 8 + 1]) == Correction(pytest.approx(2), pytest.approx(1))
-    assert fit([2.0], [3.0]) == Correction(pytest.approx(1.5))
+    assert interval(kendall, range(9), range(9)) == pytest.approx((1, 1))
+    assert np.isnan(interval(kendall, [1.0], [1.0])).all()
+
+
+def test_corrections_do_not_follow_a_few_disturbed_networks() -> None:
+    sums = np.arange(1.0, 13.0)
     assert fit([], []) == Correction()
+    assert fit([2, 4, 8], [3, 6, 40]) == Correction(1.5)
+    disturbed = np.where(sums == 5, 3.0, 1.0)
+    found = fit(sums.tolist(), (disturbed * 1.2 * sums).tolist())
+    assert (found.scale, found.offset_ms) == (pytest.approx(1.2), pytest.approx(0))
+    found = fit(sums.tolist(), (disturbed * (2 * sums + 7)).tolist())
+    assert (found.scale, found.offset_ms) == (pytest.approx(2, rel=0.05), pytest.approx(7, rel=0.1))
+    assert fit([3.0] * 9, [6.0] * 9) == Correction(2)
     assert Correction(1, -5)(3) == 0
+
+
+def test_an_offset_has_to_earn_its_place() -> None:
+    """Noise alone gives Theil-Sen's line an offset; left-out networks are predicted better without it."""
+    rng, offsets = np.random.default_rng(3), []
+    for _ in range(20):
+        sums = rng.uniform(20, 30, 12)
+        offsets.append(fit(sums.tolist(), (sums * rng.normal(1, 0.05, 12)).tolist()).offset_ms)
+    assert offsets.count(0.0) >= 12
 
 
 def test_distinct_blocks_by_counting() -> None:
@@ -101,18 +125,42 @@ def test_a_finished_table_is_not_measured_again(made: Path) -> None:
     assert made.read_bytes() == before
 
 
-def test_a_stopped_table_goes_on(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_pass_visits_everything_in_an_order_of_its_own(made: Path) -> None:
+    records = read_jsonl(made)
+    orders = [[r["id"] for r in records if r["kind"] == "visit" and r["pass"] == turn] for turn in range(3)]
+    names = [r["id"] for r in records if r["kind"] in ("block", "network")]
+    assert sorted(orders[0]) == sorted(orders[1]) == sorted(names)
+    assert len(names) == ENTRIES
+    assert len({tuple(orders[0]), tuple(orders[1]), tuple(names)}) == 3
+    assert orders[2] == []
+    visits = [r for r in records if r["kind"] == "visit"]
+    assert all(len(r["ms"]) == 2 and len(r["anchor_ms"]) == 4 and min(r["ms"] + r["anchor_ms"]) > 0 for r in visits)
+
+
+def test_a_stopped_table_goes_on(made: Path, tmp_path: Path) -> None:
     path = tmp_path / "table.jsonl"
     lines = made.read_text().splitlines(keepends=True)
-    path.write_text("".join(lines[:20]) + lines[20][:30])  # killed while it wrote a line
-    measured: list[int] = []
-    real = tables._measured
-    monkeypatch.setattr(tables, "_measured", lambda units, *rest: measured.append(len(units)) or real(units, *rest))
+    kept = 1 + ENTRIES + 20
+    path.write_text("".join(lines[:kept]) + lines[kept][:30])  # killed while it wrote a line
     assert not make_table(path, SPACE, Setting(), QUICK, [32], should_stop=lambda: True)
+    asked: list[None] = []
+    assert not make_table(path, SPACE, Setting(), QUICK, [32], should_stop=lambda: bool(asked) or asked.append(None))  # type: ignore[func-returns-value]
+    visited = [(r["pass"], r["id"]) for r in read_jsonl(path) if r["kind"] == "visit"]
+    assert len(visited) == 20 + passes.TOGETHER
     assert make_table(path, SPACE, Setting(), QUICK, [32])
-    assert sum(measured) == 36 - 19
-    keys = [r["key"] for r in read_jsonl(path) if r["kind"] == "block"]
-    assert len(keys) == len(set(keys)) == 36
+    records = read_jsonl(path)
+    visited = [(r["pass"], r["id"]) for r in records if r["kind"] == "visit"]
+    assert len(visited) == len(set(visited)) == 2 * ENTRIES
+    assert sum(r["kind"] in ("block", "network") for r in records) == ENTRIES
+    assert judge(Table(path, SPACE, Setting()))["held_out_networks"] == 5
+
+
+def test_another_resolution_is_added_to_a_table(made: Path, tmp_path: Path) -> None:
+    path = tmp_path / "table.jsonl"
+    path.write_bytes(made.read_bytes())
+    assert make_table(path, SPACE, Setting(), Plan(1, 0, 1, 1, 0, 1, 1), [64])
+    assert predict(Table(path, SPACE), at_resolution(SPACE, 64).smallest()) > 0
+    assert path.read_bytes().startswith(made.read_bytes())
 
 
 @pytest.mark.parametrize(
@@ -143,22 +191,110 @@ def test_a_table_of_another_device_is_refused(made: Path, monkeypatch: pytest.Mo
 
 def test_a_file_that_is_no_table(tmp_path: Path) -> None:
     (tmp_path / "x.jsonl").write_text('{"kind": "latency"}\n')
+    for use in (lambda p: Table(p, SPACE), lambda p: make_table(p, SPACE, Setting(), QUICK)):
+        with pytest.raises(InputError, match="not a latency table"):
+            use(tmp_path / "x.jsonl")
     with pytest.raises(InputError, match="not a latency table"):
-        Table(tmp_path / "x.jsonl", SPACE)
+        Table(tmp_path / "absent.jsonl", SPACE)
+    (tmp_path / "x.jsonl").write_text("a text\n")
+    with pytest.raises(InputError, match="is not empty and holds no latency table"):
+        make_table(tmp_path / "x.jsonl", SPACE, Setting(), QUICK)
+    assert (tmp_path / "x.jsonl").read_text() == "a text\n"
 
 
-def test_noisy_blocks_are_measured_again_and_the_calmest_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    space = at_resolution(SPACE, 32)
-    unit = distinct(space, CostModel(space))[0]
-    spreads = iter([0.5, 0.2, 0.3, 0.4])
+def test_a_table_of_the_older_kind_is_refused(made: Path, tmp_path: Path) -> None:
+    head = json.loads(made.read_text().splitlines()[0])
+    del head["version"]
+    (tmp_path / "old.jsonl").write_text(json.dumps(head) + "\n" + json.dumps({"kind": "block", "key": "k"}) + "\n")
+    with pytest.raises(InputError, match=r"old.jsonl: a latency table of version 1, this is version 2; measure it"):
+        Table(tmp_path / "old.jsonl", SPACE)
 
-    def noisy(bound: dict[str, Any], *_: Any, **__: Any) -> dict[str, Latency]:
-        spread = next(spreads)
-        return {key: Latency(1 + spread, (1 + spread) * spread, 2, 3, "cpu", "torch-eager", 1, 1) for key in bound}
 
-    monkeypatch.setattr(tables, "measure_bound", noisy)
-    (record,) = tables._measured([unit], Setting(), Plan(noise=0.1, tries=3))
-    assert (record["median_ms"], record["try"]) == (1.2, 2)
+def visit(name: str, turn: int, ms: list[float], anchor_ms: list[float]) -> dict[str, Any]:
+    return {"kind": "visit", "id": name, "pass": turn, "ms": ms, "anchor_ms": anchor_ms}
+
+
+def test_visits_by_hand() -> None:
+    """The anchor takes 10 ms in its median state. A machine twice as slow changes nothing; nor does one bad visit."""
+    visits = Visits(
+        [
+            visit("a", 0, [20, 21, 19], [10, 10]),
+            visit("a", 1, [40, 40, 90], [20, 20]),
+            visit("a", 2, [20, 20, 20], [10, 10]),
+            visit("a", 3, [70, 80, 90], [10, 10]),
+            visit("b", 0, [5, 5, 5], [10, 10]),
+        ]
+    )
+    assert visits.latency_ms("a") == pytest.approx(20)
+    assert visits.halves_ms("a") == (pytest.approx(20), pytest.approx(50))
+    assert visits.uncertainty("a", before=3) == 0
+    # Ratios 2, 2, 2, 8: the quartiles are 2 and 3.5, the middle half is 2 and 2.
+    assert visits.uncertainty("a") == pytest.approx(1.1 * 0.74 * 1.5 / 2 / 2)
+    assert visits.uncertainty("b") == visits.uncertainty("c") == float("inf")
+    assert np.isnan(visits.halves_ms("b")).all()
+    assert "b" in visits
+    assert "c" not in visits
+    assert visits.has("a", 3)
+    assert not visits.has("a", 4)
+
+
+def faked(monkeypatch: pytest.MonkeyPatch, speed: Any) -> None:
+    """Bursts that take what ``speed(work)`` says, where work is a module's parameters and an entry is known by it."""
+
+    def prepared(bound: Bound, _: Setting) -> Runner:
+        work = sum(p.numel() for p in bound.parameters()) / 1e3
+        return lambda turn, calls: speed(work)
+
+    monkeypatch.setattr(passes, "prepare", prepared)
+
+
+def test_a_drifting_machine_does_not_change_a_table(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A machine that slows down all the time, by more than half in the end; a network takes what its blocks take."""
+    for name, drift in (("calm", 0.0), ("drifting", 0.00125)):
+        clock = [0]
+
+        def speed(work: float, drift: float = drift, clock: list[int] = clock) -> float:
+            clock[0] += 1
+            return work * (1 + drift * clock[0])
+
+        faked(monkeypatch, speed)
+        assert make_table(tmp_path / name, SPACE, Setting(), Plan(2, 1, 2, 0.05, 0, 8, 12), [32])
+    calm, drifting = (judge(Table(tmp_path / name, SPACE)) for name in ("calm", "drifting"))
+    assert calm["mape"] == pytest.approx(0, abs=1e-3)
+    assert calm["kendall"] == pytest.approx(1, abs=0.01)
+    assert drifting["mape"] < 0.01
+    assert drifting["kendall"] > 0.97
+
+
+def test_only_what_is_noisy_is_visited_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """One stem is disturbed in every second run, all else is calm; and a stop in an extra pass changes nothing."""
+    stem = runnable(distinct(at_resolution(SPACE, 32), CostModel(SPACE))[0])
+    noisy = sum(p.numel() for p in stem.parameters()) / 1e3
+    count = [0]
+
+    def speed(work: float) -> float:
+        count[0] += work == noisy
+        return work * (1 + (work == noisy) * (count[0] % 3))
+
+    faked(monkeypatch, speed)
+    path = tmp_path / "table.jsonl"
+    assert make_table(path, SPACE, Setting(), Plan(4, 0, 1, 0.05, 2, 2, 2), [32])
+    extra = [r for r in read_jsonl(path) if r["kind"] == "visit" and r["pass"] >= 4]
+    modules = {r["id"]: r["module"] for r in read_jsonl(path) if r["kind"] == "block"}
+    assert {modules[r["id"]] for r in extra} == {"StemNet"}
+    assert [r["pass"] for r in extra] == [4, 5]
+    before = path.read_bytes()
+    assert make_table(path, SPACE, Setting(), Plan(4, 0, 1, 0.05, 2, 2, 2), [32])
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [({"passes": 0}, "passes 0 is less than 1"), ({"held_out": 0}, "held_out 0"), ({"noise": 0.0}, "noise 0.0 is not")],
+)
+def test_plans_that_cannot_be(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Plan(**fields)
 
 
 def test_the_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,7 +303,8 @@ def test_the_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("small.yaml").write_text(yaml.safe_dump(SMALL))
     Path("a.yaml").write_text(archsearch.nets.zoo.arch_yaml(at_resolution(SPACE, 32).smallest()))
-    options = ["--resolution", "32", "--repeats", "2", "--calibration", "4", "--held-out", "4", "--noise", "9"]
+    options = ["--resolution", "32", "--passes", "2", "--repeats", "1", "--calibration", "4", "--held-out", "4"]
+    options += ["--extra-passes", "0"]
     done = CliRunner().invoke(app, ["latency", "table", "small.yaml", "--out", "t.jsonl", "--json", *options])
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["held_out_networks"] == 4
