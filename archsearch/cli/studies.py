@@ -63,10 +63,11 @@ def shrink(
             stopped()
         shown_rows = write_report(run)
     if as_json:
-        print_json(rows(run))
+        print_json(rows(run) or shown_rows)
     else:
         print_table(f"{settings.name}: {settings.question}", shown_rows)
-        print(f"{run.path / 'results.csv'}\n{run.path / 'report.html'}\n{run.path / 'plots'}")
+        made = (run.path / name for name in ("results.csv", "report.html", "plots"))
+        print("\n".join(str(path) for path in made if path.exists()))
 
 
 @app.command(epilog="Example: archsearch train overfit_photos --annotations person_keypoints.json --images photos/")

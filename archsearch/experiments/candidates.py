@@ -192,7 +192,7 @@ def supernet_folder(given: Path) -> Path:
     """
     for folder in (given, given / FOLDER, *sorted(given.glob(f"*/{FOLDER}"), reverse=True)):
         if (folder / SPACE).exists():
-            return folder
+            return folder.resolve()
     hint = " (its training has not ended)" if (given / "study.yaml").exists() else ""
     raise InputError(f"{given}: no supernet{hint}; `archsearch supernet STUDY` trains one")
 

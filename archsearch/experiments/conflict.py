@@ -183,7 +183,7 @@ def latest_images(run: Run) -> int | None:
 
 
 def place_of(path: str) -> tuple[str, str]:
-    """What a hole decides, and where: ``/stages/0/branches/1/times`` is the depth of stage 1, branch 1."""
+    """What a hole decides, and where: ``/stages/0/branches/1/times`` is the depth of stage 1, branch 2."""
     names = [part for part in path.split("/") if part and not part.isdigit()]
     prop = {"times": "depth", "input_hw": "resolution", "widths": "width", "filters": "width", "planes": "width"}.get(
         names[-1], names[-1]

@@ -60,7 +60,7 @@ class RankStudy(Settings):
 
 
 def spread(space: Space[Arch], count: int, seed: int) -> list[Arch]:
-    """``count`` random architectures whose MACs lie evenly over the middle 96 % of the space's range.
+    """``count`` random architectures whose MACs lie evenly between the 2 % and 98 % quantiles of random ones.
 
     Raises ``InputError`` where the space has fewer.
     """
@@ -189,7 +189,7 @@ class Ranking:
     macs_bins: tuple[float | None, ...]  # tau of MACs alone within the same bins
     regret: float  # stand-alone AP of the best architecture above that of the supernet's pick
     macs_regret: float  # the same for picking the one with the most MACs
-    between_seeds: float | None  # mean tau between stand-alone trainings of two seeds: what noise leaves reachable
+    between_seeds: float | None  # mean tau between stand-alone trainings of two single seeds
 
 
 def figures(rows: Sequence[Pair], macs_bins: int) -> Ranking:

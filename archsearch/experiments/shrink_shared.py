@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from archsearch.environment import choose_device, cores
-from archsearch.experiments.candidates import EstimateSettings, estimate_all, supernet_folder, supernet_study
+from archsearch.experiments.candidates import estimate_all, supernet_folder, supernet_study
 from archsearch.experiments.shrink import ShrinkStudy
 from archsearch.experiments.supernet import SupernetStudy
 from archsearch.files import InputError
@@ -57,7 +57,7 @@ def run_shared(
     if before:
         raise InputError(f"{run.path}: its estimates are from {before.pop()}, not from {folder}")
     device = choose_device(study.device)
-    estimate = EstimateSettings.model_validate({"bootstrap": study.bootstrap})
+    estimate = trained.estimate.model_copy(update={"bootstrap": study.bootstrap, "val_images": None})
     found = estimate_all(
         run, folder, list(archs.values()), study.data, trained.train, estimate, device=str(device),
         workers=cores() if device.type == "cpu" else 1, on_event=on_event, should_stop=should_stop,

@@ -153,8 +153,8 @@ def training_figure(run: Run, label: str) -> Figure:
         if not points:
             continue
         look = style.look(i)
-        xs = [0.0, *(images / 1000 for images in sorted(points))]
-        ys = [0.0, *(points[images] for images in sorted(points))]
+        xs = [images / 1000 for images in sorted(points)]
+        ys = [points[images] for images in sorted(points)]
         handles += above.plot(xs, ys, color=look.color, marker=look.marker, linestyle=look.line, clip_on=False)
         names.append(name)
     losses = {r["images_seen"]: r["loss"] for r in run.records("step") if r["config"] == "supernet" and r["loss"]}

@@ -26,9 +26,9 @@ def recalibrate(
     batch: int = 32,
     device: torch.device | str = "cpu",
 ) -> None:
-    """Set the statistics of ``net``, in place, to their means over ``images`` training samples, evenly spread.
+    """Set the statistics of ``net``, in place, to the mean of those of batches of training samples.
 
-    The samples are augmented as in training, always in the same way. ``net`` is on ``device``; it ends in evaluation
+    There are ``images`` samples in all, evenly spread over the data set. They are augmented as in training, always in the same way. ``net`` is on ``device``; it ends in evaluation
     mode with its weights as they were. Raises ``ValueError`` where there are no images.
     """
     if images < 1 or len(dataset) < 1:

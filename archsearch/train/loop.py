@@ -283,7 +283,7 @@ class _Run:
     def resume(self) -> None:
         """Go on from the checkpoint, if there is one."""
         for unfinished in self.path.parent.glob(f".{self.path.name}.*"):  # of a save that was killed
-            unfinished.unlink()
+            unfinished.unlink(missing_ok=True)  # other processes of the group do the same
         if not self.path.exists():
             return
         tree, meta = load_tensors(self.path, self.device)

@@ -93,6 +93,7 @@ def check_patterns(space: Space[Arch], settings: SupernetSettings) -> None:
 def subnets(space: Space[Arch], settings: SupernetSettings, *, seed: int, step: int, steps: int) -> list[Arch]:
     """The sub-nets of a step, from (seed, step) alone; of a sandwich the first is the largest.
 
+    A sandwich runs none of them twice: while all holes are closed it is the largest alone.
     All take inputs of one size, drawn for the step: its images are cut and its targets built at that size.
     """
     patterns = settings.phases[settings.phase(step, steps)].open
@@ -125,7 +126,8 @@ def subnets(space: Space[Arch], settings: SupernetSettings, *, seed: int, step: 
         picks = [decks.of(i) for i in range(settings.random)]
     elif settings.strategy == "sandwich":
         picks = [end(largest=True), end(largest=False), *picks]
-    return [space.fill(with_closed(pick)) for pick in picks]
+    drawn = [space.fill(with_closed(pick)) for pick in picks]
+    return list(dict.fromkeys(drawn)) if settings.strategy == "sandwich" else drawn
 
 
 def extreme(options: tuple[Any, ...], *, largest: bool) -> Any:

@@ -172,6 +172,7 @@ QUICK: dict[str, Callable[[], object]] = {
 
 @pytest.mark.parametrize("name", list(QUICK))
 def test_ten_thousand_points_take_less_than_a_second(name: str) -> None:
+    QUICK[name]()  # imports
     start = time.process_time()
     QUICK[name]()
     assert time.process_time() - start < 1
