@@ -28,8 +28,9 @@ def recalibrate(
 ) -> None:
     """Set the statistics of ``net``, in place, to the mean of those of batches of training samples.
 
-    There are ``images`` samples in all, evenly spread over the data set. They are augmented as in training, always in the same way. ``net`` is on ``device``; it ends in evaluation
-    mode with its weights as they were. Raises ``ValueError`` where there are no images.
+    There are ``images`` samples in all, evenly spread over the data set, augmented as in training and always in the same
+    way. ``net`` is on ``device``; it ends in evaluation mode with its weights as they were. Raises ``ValueError`` where
+    there are no images.
     """
     if images < 1 or len(dataset) < 1:
         raise ValueError(f"{images} of {len(dataset)} images: at least one is needed to recalibrate")
