@@ -28,7 +28,7 @@ def recalibrate(
 ) -> None:
     """Set the statistics of ``net``, in place, to the mean of those of batches of training samples.
 
-    There are ``images`` samples in all, evenly spread over the data set, augmented as in training and always in the same
+    There are ``images`` samples in all, evenly spread over the data set, augmented as in training, always in the same
     way. ``net`` is on ``device``; it ends in evaluation mode with its weights as they were. Raises ``ValueError`` where
     there are no images.
     """
