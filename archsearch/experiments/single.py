@@ -19,7 +19,7 @@ from archsearch.nets.zoo import as_arch
 from archsearch.runs import Run
 from archsearch.settings import Settings, parse
 from archsearch.space import to_plain
-from archsearch.train.pretrained import weights_file
+from archsearch.train.pretrained import Weights
 from archsearch.train.settings import LoopSettings, TrainSettings
 from archsearch.train.topdown import TopDownSettings
 
@@ -34,7 +34,7 @@ class AnyTrainStudy(Settings):
     data: DataSettings
     protocol: Protocols
     train: LoopSettings
-    weights: Path | None = None  # a model's folder or a file of archsearch to begin from, where names and shapes fit
+    weights: Weights | None = None  # a model's folder or a file of archsearch to begin from, where names and shapes fit
     seed: Seed = 0
     device: str = "auto"  # auto, cpu or cuda
     threads: int | None = Field(None, gt=0)  # processor threads; None: one a core
@@ -46,13 +46,6 @@ class AnyTrainStudy(Settings):
     def _is_arch(cls, arch: Any) -> Any:
         as_arch(arch)
         return arch
-
-    @field_validator("weights", mode="after")
-    @classmethod
-    def _is_there(cls, weights: Path | None) -> Path | None:
-        if weights is not None:
-            weights_file(weights)
-        return weights
 
     @model_validator(mode="after")
     def _fits_protocol(self) -> AnyTrainStudy:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import AfterValidator
 from torch import Tensor, nn
 
 from archsearch.files import InputError
@@ -44,3 +45,11 @@ def weights_file(source: Path | str) -> Path:
     if not path.exists():
         raise InputError(f"{path}: no such file")
     return path
+
+
+def _existing(source: Path) -> Path:
+    weights_file(source)
+    return source
+
+
+Weights = Annotated[Path, AfterValidator(_existing)]  # of a study: weights to begin from, which are there

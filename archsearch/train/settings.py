@@ -64,11 +64,16 @@ class TrainSettings(LoopSettings):
     @model_validator(mode="before")
     @classmethod
     def _fill_from_preset(cls, fields: Any) -> Any:
-        if not isinstance(fields, dict):
-            return fields
-        name = fields.get("preset", "fast")
-        known = isinstance(name, str) and name in PRESETS
-        return merged(PRESETS[name if known else "fast"], fields)  # so that a wrong name is the only fault
+        return filled(fields, PRESETS)
+
+
+def filled(fields: Any, presets: dict[str, dict[str, Any]]) -> Any:
+    """Settings as they were given, with what their preset has for those that are not written out."""
+    if not isinstance(fields, dict):
+        return fields
+    name = fields.get("preset", "fast")
+    known = isinstance(name, str) and name in presets
+    return merged(presets[name if known else "fast"], fields)  # so that a wrong name is the only fault
 
 
 def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

@@ -10,16 +10,15 @@ from __future__ import annotations
 import fnmatch
 import itertools
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from archsearch.nets.zoo import Arch
 from archsearch.settings import Settings
 from archsearch.space import Space
-from archsearch.train.pretrained import weights_file
+from archsearch.train.pretrained import Weights
 
 RESOLUTIONS = ("/resolution", "/input_hw")  # holes that a step's sub-nets share, since they share its batch
 _SUBNETS, _INPUT = 3, 4  # keep the streams of random numbers apart from those of data.batches
@@ -45,7 +44,7 @@ class SupernetSettings(Settings):
     kernel_transforms: bool = False  # smaller kernels by learned maps of the centres of larger ones
     zero_init: bool = True  # the last normalisation of every residual begins at zero, so that blocks begin as identity
     sync_batch_norm: bool = False  # statistics of the whole batch where several processes share it
-    weights: Path | None = None  # the folder of a trained or imported model of the space, to begin from
+    weights: Weights | None = None  # the folder of a trained or imported model of the space, to begin from
 
     @model_validator(mode="before")
     @classmethod
@@ -64,13 +63,6 @@ class SupernetSettings(Settings):
         if ends[-1] != 1 or any(a >= b for a, b in itertools.pairwise(ends)):
             raise ValueError(f"phases end at {ends}: parts of the training that rise to 1 are needed")
         return self
-
-    @field_validator("weights", mode="after")
-    @classmethod
-    def _is_there(cls, weights: Path | None) -> Path | None:
-        if weights is not None:
-            weights_file(weights)
-        return weights
 
     def phase(self, step: int, steps: int) -> int:
         """The number of the phase that step ``step`` (from 0) of ``steps`` belongs to."""

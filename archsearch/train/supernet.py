@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from archsearch.data.batches import Batch, make_batch
+from archsearch.data.batches import Batch
 from archsearch.data.dataset import Dataset
 from archsearch.data.transforms import Augmentation
 from archsearch.elastic import Conv, give
@@ -34,7 +34,7 @@ from archsearch.train.init import first_weights
 from archsearch.train.settings import TrainSettings
 from archsearch.train.subnets import SupernetSettings, subnets
 from archsearch.train.sync_norm import synchronised
-from archsearch.train.task import Place, run
+from archsearch.train.task import BottomUpTask, Place, run
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,18 +63,9 @@ class SupernetTask:
 
     def batch(self, indices: Sequence[int], place: Place, *, seed: int, step: int, first: int) -> Batch:
         """See :class:`archsearch.train.task.Task`."""
-        return make_batch(
-            self.dataset,
-            indices,
-            seed=seed,
-            step=step,
-            size_px=min(self.archs(step)[0].input_hw),
-            augmentation=self.augmentation,
-            device=place.device,
-            pixels_NHWC=place.pixels_NHWC,
-            pool=place.pool,
-            first=first,
-        )
+        size_px = min(self.archs(step)[0].input_hw)
+        alone = BottomUpTask(self.dataset, size_px, self.augmentation, self.loss)
+        return alone.batch(indices, place, seed=seed, step=step, first=first)
 
     def backward(self, net: nn.Module, batch: Batch, place: Place, step: int) -> LossParts:
         """See :class:`archsearch.train.task.Task`; the losses are means over the sub-nets."""

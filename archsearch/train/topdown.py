@@ -22,7 +22,7 @@ from archsearch.data.person_targets import person_heatmaps
 from archsearch.data.persons import Crop, PersonBatch, Persons, train_batch
 from archsearch.pose.losses import LossParts, heatmap_mse, heatmap_quality_focal
 from archsearch.pose.topdown import FAST_TOP_DOWN, OFFICIAL_TOP_DOWN, TopDownDecode
-from archsearch.train.settings import LoopSettings, merged
+from archsearch.train.settings import LoopSettings, filled
 from archsearch.train.task import Place, run
 
 
@@ -63,11 +63,7 @@ class TopDownSettings(LoopSettings):
     @model_validator(mode="before")
     @classmethod
     def _fill_from_preset(cls, fields: Any) -> Any:
-        if not isinstance(fields, dict):
-            return fields
-        name = fields.get("preset", "fast")
-        known = isinstance(name, str) and name in TOP_DOWN_PRESETS
-        return merged(TOP_DOWN_PRESETS[name if known else "fast"], fields)  # so that a wrong name is the only fault
+        return filled(fields, TOP_DOWN_PRESETS)
 
 
 def person_loss(
