@@ -34,7 +34,7 @@ def pareto(
     as_json: AsJson = False,
 ) -> None:
     """The front of AP against MACs, parameters or latency: PNG, SVG, a page, tables. Nothing is computed anew."""
-    from archsearch.report.pareto import Request, write_pareto
+    from archsearch.report.pareto.write import Request, write_pareto
     from archsearch.runs import Run
 
     for path in runs or []:
@@ -53,7 +53,7 @@ def pareto(
         {
             "point": row["name"], "series": row["series"], "AP": f"{row['ap']:.3f}",
             "95 %": "" if row["ap_low"] is None else f"{row['ap_low']:.3f} to {row['ap_high']:.3f}",
-            x: f"{row[kind]:.4g} {row['unit']}", "on it": f"{row['probability']:.0%}",
+            x: f"{row[kind]:.4g} {row['unit']}", "on it": f"{100 * row['probability']:.0f} %",
         }
         for row in rows if row["on_front"]
     ]  # fmt: skip

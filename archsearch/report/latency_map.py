@@ -75,7 +75,8 @@ def _plain_ticks(ax: Axes) -> None:
 def _equal_speeds(ax: Axes) -> None:
     """Dotted lines of equal GMACs a second, each with its name where it leaves the panel."""
     (left, right), (low, high) = ax.get_xlim(), ax.get_ylim()
-    for exponent in range(-4, 5):
+    apart = 2 if right > 1e5 * left else 1  # decades between lines, so that their names do not touch
+    for exponent in range(-4, 5, apart):
         speed = 10.0**exponent  # GMACs a second: as many million MACs a millisecond
         ax.plot([left, right], [left / speed, right / speed], ":", color=FAINT, linewidth=0.8, zorder=0.5)
         if low < right / speed < high:

@@ -197,5 +197,6 @@ dd { margin: 0; overflow-wrap: anywhere; }
 pre { margin: 0.5rem 0 0.8rem; padding: 0.7rem 0.9rem; background: var(--wash); border: 1px solid var(--line);
   border-radius: 6px; font: 0.83rem/1.45 ui-monospace, "DejaVu Sans Mono", monospace; }
 summary { cursor: pointer; margin: 0.6rem 0; }
+@media (max-width: 40rem) { tbody th { white-space: normal; min-width: 7rem; } }
 @media print { nav { display: none; } .card { border: 0; padding: 0; } section { break-inside: avoid; } }
 """

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from archsearch.experiments.conflict import cells
+from archsearch.experiments.supernet import SUPERNET
 from archsearch.files import InputError, write_text
 from archsearch.report import style, tables
 from archsearch.report.conflict import conflict_figure, conflict_text
@@ -145,11 +146,9 @@ def training_figure(run: Run, label: str) -> Figure:
     figure = new_figure(COLUMN_IN, 4.0)
     above, below = figure.subplots(2, sharex=True)
     handles, names = [], []
+    evaluations = [r for r in run.records("evaluation") if r["config"] == SUPERNET]
     for i, name in enumerate(("largest", "smallest")):
-        points: dict[int, float] = {}
-        for r in run.records("evaluation"):
-            if r["config"] == name:  # the first: the same architecture's own training is on record later, by this name
-                points.setdefault(r["images_seen"], r["ap"])
+        points = {r["images_seen"]: r["ap"] for r in evaluations if r["subnet"] == name}
         if not points:
             continue
         look = style.look(i)
@@ -157,7 +156,7 @@ def training_figure(run: Run, label: str) -> Figure:
         ys = [points[images] for images in sorted(points)]
         handles += above.plot(xs, ys, color=look.color, marker=look.marker, linestyle=look.line, clip_on=False)
         names.append(name)
-    losses = {r["images_seen"]: r["loss"] for r in run.records("step") if r["config"] == "supernet" and r["loss"]}
+    losses = {r["images_seen"]: r["loss"] for r in run.records("step") if r["config"] == SUPERNET and r["loss"]}
     below.plot(
         [images / 1000 for images in sorted(losses)],
         [losses[images] for images in sorted(losses)],

@@ -11,21 +11,16 @@ from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
+from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from archsearch.report.pareto_chart import SENSES, Chart
-from archsearch.report.pareto_points import series_names
-from archsearch.report.pareto_search import (
-    Evaluations,
-    importance,
-    read_evaluations,
-    trait_kind,
-    trait_name,
-    trait_path,
-    traits,
-)
+from archsearch.report.pareto.chart import SENSES, Chart, wide_range
+from archsearch.report.pareto.plot import logarithmic
+from archsearch.report.pareto.same_data import series_names
+from archsearch.report.pareto.search import Evaluations, importance, read_evaluations
+from archsearch.report.pareto.traits import trait_kind, trait_name, trait_path, traits
 from archsearch.report.style import (
     BLUE,
     COLUMN_IN,
@@ -42,6 +37,7 @@ from archsearch.report.style import (
 from archsearch.runs import Run
 from archsearch.search.pareto import Floats, attainment, hypervolume_over
 
+MOST_TICKS = 7  # options of a choice that each have a tick
 MOST_ROWS = 16  # bars of importance, and axes of parallel coordinates
 
 
@@ -129,6 +125,8 @@ def attainment_figure(tables: Sequence[Evaluations], label: str) -> tuple[Figure
         ax.plot(table.cost, table.ap, ".", color=MUTED, markersize=2, alpha=0.35, zorder=1)
     ax.set_xlabel(_cost_label(tables[0]))
     ax.set_ylabel(literal(label))
+    if wide_range(np.concatenate([table.cost for table in tables])):
+        logarithmic(ax, "x")
     legend_above(figure, handles, names)
     return figure, (
         f"Attainment surfaces in {label} of {count} searches of {tables[0].study}: what the best of them, half of "
@@ -249,12 +247,15 @@ def along_figure(table: Evaluations, label: str) -> tuple[Figure, str]:
             ax.plot(table.cost[on], values, color=drawn.color, linestyle=drawn.line, linewidth=0.7, alpha=0.45)
             ax.plot(table.cost[on], values, drawn.marker, color=drawn.color, markersize=3.2, label=literal(_at(path)))
         ax.set_ylabel(literal(kind))
+        _at_options(ax, np.array([row[path] for row in rows for path in paths if path in row], dtype=float))
         if len(paths) > 1:
             ax.legend(loc="lower left", bbox_to_anchor=(-0.03, 1.0), fontsize=6, ncols=4, handlelength=1.0,
                       handletextpad=0.3, columnspacing=0.7, borderpad=0.1)  # fmt: skip
     last = axes[len(panels)]
     last.plot(table.cost[on], table.ap[on], color=INK, marker="o", markersize=3, linewidth=0.9)
     last.set_ylabel(literal(label))
+    if wide_range(table.cost[on]):
+        logarithmic(last, "x")  # and the others, which share it
     for ax in axes[len(panels) + 1 :]:
         ax.set_axis_off()
     for k, ax in enumerate(axes[: len(panels) + 1]):
@@ -265,6 +266,15 @@ def along_figure(table: Evaluations, label: str) -> tuple[Figure, str]:
         f"What the architectures on the front choose, from the cheapest to the dearest ({len(on)} of {len(table.ap)} "
         f"evaluations), and their {label}."
     )
+
+
+def _at_options(ax: Axes, values: Floats) -> None:
+    """Ticks at the values themselves where these are few, and a logarithmic axis where they differ widely."""
+    options = np.unique(values)
+    if len(options) <= MOST_TICKS and np.diff(options).min(initial=np.inf) >= 0.1 * (options[-1] - options[0]):
+        ax.set_yticks(options)
+    elif wide_range(options):
+        logarithmic(ax, "y")
 
 
 def _at(path: str) -> str:

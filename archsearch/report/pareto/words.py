@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from archsearch.report.findings import listed
-from archsearch.report.pareto_chart import Chart
+from archsearch.report.pareto.chart import Chart
+from archsearch.report.pareto.points import Point
+
+WORTH_IT = 0.05  # the part of the doubt from which on a single measurement is recommended
 
 
 def caption(chart: Chart, *, together: bool = False) -> str:
@@ -21,6 +24,8 @@ def caption(chart: Chart, *, together: bool = False) -> str:
         parts.append(
             "Top-down models are dashed and apart: their costs are those of one person's box, without the detector."
         )
+    if any(p.shared for p in chart.points):
+        parts.append("By the supernet: with the weights of one shared network, recalibrated and not trained further.")
     for name, reason in chart.left_out:
         parts.append(f"{name} is left out: {reason}.")
     doubtful = [p.published for p in chart.points if p.published and p.published.note and chart.axis.kind != "latency"]
@@ -74,20 +79,28 @@ def answer(chart: Chart) -> str:
     for part in chart.fronts:
         on = sorted((i for i in part.members if chart.on_front[i]), key=lambda i: chart.x[i])
         if len(on) > 12:
-            parts.append(f"{len(on)} of {len(part.members)} points are on the front of {part.name}.")
+            digits, unit = (1, " %") if chart.y_scale > 1 else (3, "")
+            ends = [f"{chart.y[i]:.{digits}f}{unit} at {chart.x[i]:.3g} {chart.x_unit}" for i in (on[0], on[-1])]
+            count = f"{len(on)} of {len(part.members)} points are on the front of {part.name}"
+            parts.append(f"{count}, from {' to '.join(ends)}.")
         else:
             names = listed([_sure_name(chart, i) for i in on])
             parts.append(f"On the front of {part.name}: {names}.")
     doubt = to_measure(chart)
-    if doubt:
+    if doubt and doubt[0][0] >= WORTH_IT:
         share, name = doubt[0]
-        parts.append(f"To measure again first: {name}, which would end up to {share:.0%} of the doubt.")
+        parts.append(f"To measure again first: {name}, which would end up to {percent(share)} of the doubt.")
     return " ".join(parts)
 
 
 def _sure_name(chart: Chart, i: int) -> str:
     name = chart.points[i].name
-    return f"{name} ({chart.probability[i]:.0%})" if chart.uncertain else name
+    return f"{name} ({percent(chart.probability[i])})" if chart.uncertain else name
+
+
+def percent(part: float) -> str:
+    """A part of 1 for people to read."""
+    return f"{100 * part:.0f} %"
 
 
 def to_measure(chart: Chart, most: int = 8) -> list[tuple[float, str]]:
@@ -96,14 +109,20 @@ def to_measure(chart: Chart, most: int = 8) -> list[tuple[float, str]]:
     for i, point in enumerate(chart.points):
         for column, what in enumerate(("latency", "AP")):
             if chart.settles[i, column] >= 0.01:
-                found.append((float(chart.settles[i, column]), f"{what} of {point.name}"))
+                found.append((float(chart.settles[i, column]), f"{what} of {full_name(chart, point)}"))
     return sorted(found, reverse=True)[:most]
+
+
+def full_name(chart: Chart, point: Point) -> str:
+    """A point's name, with its series where points of several series have that name."""
+    series = {p.series for p in chart.points if p.name == point.name}
+    return point.name if len(series) == 1 else f"{point.name} ({point.series})"
 
 
 def alt_text(chart: Chart) -> str:
     """What the figure shows, for those who do not see it."""
     on = [
-        f"{p.name} {x:.4g} {y:.4g}"
+        f"{full_name(chart, p)} {x:.4g} {y:.4g}"
         for p, x, y, f in zip(chart.points, chart.x, chart.y, chart.on_front, strict=True)
         if f
     ]

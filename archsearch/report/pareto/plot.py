@@ -7,17 +7,18 @@ as they are, hollow ones are not.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.text import Text
+from matplotlib.text import Annotation, Text
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullFormatter, NullLocator
 from matplotlib.transforms import Bbox
 
 from archsearch.report.labels import label_points
-from archsearch.report.pareto_chart import Chart, Front
+from archsearch.report.pareto.chart import Chart, Front
 from archsearch.report.style import COLUMN_IN, INK, MUTED, PAGE_IN, Look, legend_above, literal, look, new_figure
 from archsearch.search.pareto import Floats, attainment
 
@@ -103,16 +104,21 @@ def _axes(ax: Axes, chart: Chart) -> None:
         label = label.replace(", ", ",\n", 1)
     ax.set_xlabel(literal(label))
     ax.margins(x=0.09, y=0.09)
-    if not chart.logarithmic:
-        return
-    ax.set_xscale("log")
-    low, high = ax.get_xlim()
+    if chart.logarithmic:
+        logarithmic(ax, "x")
+
+
+def logarithmic(ax: Axes, which: Literal["x", "y"]) -> None:
+    """Make an axis logarithmic, with round numbers at its ticks."""
+    axis = ax.xaxis if which == "x" else ax.yaxis
+    ax.set(**{f"{which}scale": "log"})
+    low, high = ax.get_xlim() if which == "x" else ax.get_ylim()
     ticks = round_numbers(low, high)
-    ax.xaxis.set_major_locator(FixedLocator(ticks))
-    ax.xaxis.set_major_formatter(FixedFormatter([f"{tick:g}" for tick in ticks]))
-    ax.xaxis.set_minor_locator(NullLocator())
-    ax.xaxis.set_minor_formatter(NullFormatter())
-    ax.set_xlim(low, high)
+    axis.set_major_locator(FixedLocator(ticks))
+    axis.set_major_formatter(FixedFormatter([f"{tick:g}" for tick in ticks]))
+    axis.set_minor_locator(NullLocator())
+    axis.set_minor_formatter(NullFormatter())
+    ax.set(**{f"{which}lim": (low, high)})
 
 
 def round_numbers(low: float, high: float) -> list[float]:
@@ -154,25 +160,32 @@ def _names(ax: Axes, chart: Chart, chosen: Sequence[int], looks: dict[str, Look]
         ax, np.column_stack((chart.x, chart.y))[list(chosen)], [short_name(chart, i) for i in chosen],
         colors=[looks[chart.points[i].series].color for i in chosen], bars=[*bars, *dots], size_pt=6.5,
     )  # fmt: skip
-    frame, kept, crossing = ax.get_window_extent(), list[Bbox](), []
+    frame, kept = ax.get_window_extent(), list[Bbox]()
+    lines = [ax.transData.transform(np.asarray(bar)) for bar in bars]
+    misplaced: list[int] = []
+    struck: list[tuple[int, Annotation]] = []  # through by a line: better than no name
     for i, text in zip(chosen, texts, strict=True):
         box = text.get_window_extent()
         if _clashes(box, kept, pixels, frame) or _nearest(box, pixels) != i:
-            crossing.append(i)
+            misplaced.append(i)
             text.remove()
         else:
             kept.append(box)
-    lines = [ax.transData.transform(np.asarray(bar)) for bar in bars]
+            if any(_crosses(box, line) for line in lines):
+                struck.append((i, text))
     leaders: list[Floats] = []
-    for i in crossing:
+    for i in misplaced:
         _name_with_leader(ax, chart, i, looks[chart.points[i].series].color, kept, pixels, lines, leaders)
+    for i, text in struck:
+        if _name_with_leader(ax, chart, i, looks[chart.points[i].series].color, kept, pixels, lines, leaders):
+            text.remove()
 
 
 def _name_with_leader(
     ax: Axes, chart: Chart, i: int, color: str, kept: list[Bbox], pixels: Floats, lines: Sequence[Floats],
     leaders: list[Floats],
-) -> None:  # fmt: skip
-    """Write a name where there is room farther away, with a line to its point; nothing where there is none."""
+) -> bool:  # fmt: skip
+    """Write a name where there is room farther away, with a line to its point; False where there is none."""
     frame = ax.get_window_extent()
     text = ax.annotate(
         literal(short_name(chart, i)), (float(chart.x[i]), float(chart.y[i])), (0, 0), textcoords="offset points",
@@ -193,8 +206,9 @@ def _name_with_leader(
             if not in_its_way and not crossed and not _clashes(box.padded(2), kept, pixels, frame):
                 kept.append(box)
                 leaders.append(leader)
-                return
+                return True
     text.remove()
+    return False
 
 
 def _crosses(box: Bbox, line: Floats) -> bool:

@@ -1,30 +1,24 @@
-"""What ``archsearch pareto`` writes: figures that nothing covers, a page that stands alone, tables, and refusals."""
+"""What ``archsearch pareto`` writes: a page that stands alone, and tables."""
 
 from __future__ import annotations
 
 import base64
 import csv
-import json
 import re
 from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from matplotlib.text import Annotation, Text
 from report.pages import Parsed, parse
 from report.records import make_run
 from report.searches import make_search
-from typer.testing import CliRunner
 
 import archsearch
-from archsearch.cli import app
-from archsearch.files import InputError
-from archsearch.report import style
-from archsearch.report.pareto import Request, chart_of, macs_row, write_pareto
-from archsearch.report.pareto_plot import WIDTHS_IN, front_figure
-from archsearch.report.pareto_words import caption, to_measure
-from archsearch.report.published import DATASETS, published
+from archsearch.report.pareto.papers import macs_row
+from archsearch.report.pareto.words import answer, caption, to_measure
+from archsearch.report.pareto.write import Request, chart_of, write_pareto
+from archsearch.report.published import published
 from archsearch.runs import Run
 from archsearch.space import fingerprint
 
@@ -48,54 +42,12 @@ def page_of(out: Path) -> Parsed:
     return parse((out / "pareto.html").read_text())
 
 
-# ---------------------------------------------------------------------------------------------------------- the figure
-
-
-@pytest.mark.parametrize("width", list(WIDTHS_IN))
-@pytest.mark.parametrize("dataset", list(DATASETS))
-def test_every_published_point_has_its_name_and_no_name_covers_another(dataset: str, width: str) -> None:
-    chart = chart_of(Request((), published=dataset))
-    with style.style():
-        figure = front_figure(chart, width)
-        figure.draw_without_rendering()
-        (ax,) = figure.axes
-        texts = [child for child in ax.get_children() if isinstance(child, Annotation)]
-        boxes = [Text.get_window_extent(text) for text in texts]
-        pixels = ax.transData.transform(np.column_stack((chart.x, chart.y)))
-        outer, page = figure.get_tightbbox(), figure.bbox_inches
-    assert figure.get_figwidth() == WIDTHS_IN[width]
-    assert sorted(text.get_text() for text in texts) == sorted(p.published.label for p in chart.points if p.published)
-    for i, box in enumerate(boxes):
-        assert not any(box.overlaps(other) for other in boxes[:i]), texts[i].get_text()
-        assert not any(box.contains(*pixel) for pixel in pixels), texts[i].get_text()
-        assert ax.get_window_extent().contains(box.x0, box.y0)
-        assert ax.get_window_extent().contains(box.x1, box.y1)
-    assert min(outer.x0, outer.y0, page.x1 - outer.x1, page.y1 - outer.y1) > -0.01
-    assert min(text.get_fontsize() for text in texts) >= 6
-
-
-def test_series_differ_without_colour_and_the_front_is_filled() -> None:
-    chart = chart_of(Request((), published="crowdpose"))
-    with style.style():
-        (ax,) = front_figure(chart).axes
-    dots = [line for line in ax.lines if line.get_marker() in "os^DvPX*" and len(line.get_xdata()) == 1]
-    assert len(dots) == len(chart.points)
-    filled = [line.get_markerfacecolor() != "white" for line in dots]
-    assert filled == chart.on_front.tolist()
-    markers = {p.series: line.get_marker() for p, line in zip(chart.points, dots, strict=True)}
-    assert len(set(markers.values())) == len(chart.series)
-    assert ax.get_xscale() == "log"
-
-
 def test_files_are_the_same_every_time(tmp_path: Path, shrinking: tuple[Run, Path]) -> None:
     run, out = shrinking
     write_pareto(Request((run,), x="latency:processor"), tmp_path / "again")
     for name in ("pareto.png", "pareto.svg", "pareto.csv", "pareto.html", "caption.txt"):
         assert (tmp_path / "again" / name).read_bytes() == (out / name).read_bytes(), name
     ElementTree.parse(out / "pareto.svg")
-
-
-# ------------------------------------------------------------------------------------------------------------ the page
 
 
 def test_the_page_stands_alone_and_every_point_leads_to_its_architecture(crowdpose: Path) -> None:
@@ -160,6 +112,36 @@ def test_the_page_says_what_to_measure_again(shrinking: tuple[Run, Path]) -> Non
     assert shares[0][1] in " ".join(text for _, text in page_of(out).texts)
 
 
+def test_a_cost_is_in_the_table_once_in_a_unit_that_fits(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", latency=False)
+    write_pareto(Request((run,)), tmp_path / "out")
+    text = (tmp_path / "out" / "pareto.html").read_text()
+    heads = re.findall(r"<th scope=\"col\"[^>]*>(.*?)</th>", text.partition("Points</h2>")[2].partition("</thead>")[0])
+    assert [re.sub("<[^>]+>", " ", head).split()[0] for head in heads] == ["point", "AP", "MACs", "parameters", "on"]
+    assert "<small>M, true</small>" in heads[2]
+    assert "55.7" in text
+
+
+def test_a_long_front_is_told_by_its_ends_and_folded_away(tmp_path: Path) -> None:
+    run = make_search(tmp_path / "run", count=60)
+    chart = chart_of(Request((run,)))
+    on = sorted(np.flatnonzero(chart.on_front), key=lambda i: chart.x[i])
+    assert len(on) > 12
+    ends = [f"{chart.y[i]:.3f} at {chart.x[i]:.3g} G" for i in (on[0], on[-1])]
+    assert (
+        f"{len(on)} of 60 points are on the front of search_litepose, by the supernet, from {' to '.join(ends)}."
+        in answer(chart)
+    )
+    write_pareto(Request((run,)), tmp_path / "out")
+    assert "<details><summary>60 points</summary>" in (tmp_path / "out" / "pareto.html").read_text()
+
+
+def test_ticks_of_an_axis_have_as_many_digits(shrinking: tuple[Run, Path]) -> None:
+    ticks = re.findall(r'class="yt"[^>]*>([^<]+)<', (shrinking[1] / "pareto.html").read_text())
+    assert len(ticks) > 3
+    assert len({len(tick.partition(".")[2]) for tick in ticks}) == 1
+
+
 def test_the_caption_states_the_convention(crowdpose: Path) -> None:
     words = (crowdpose / "caption.txt").read_text()
     assert "All MACs are in one convention, the true count, counted from each network at its own input size" in words
@@ -202,43 +184,7 @@ def test_very_many_points_leave_the_hopeless_ones_off_the_page(tmp_path: Path) -
     page_of(tmp_path / "out").check()
 
 
-# ---------------------------------------------------------------------------------------------------------- the command
-
-
-def test_the_command_prints_the_front_and_its_caption(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "run")
-    done = CliRunner().invoke(app, ["pareto", str(run.path), "--out", str(tmp_path / "out")])
-    assert done.exit_code == 0, done.output
-    assert "on the front, 1 of 4" in done.output
-    assert "AP on embedded scenes against MACs" in done.output
-    machine = CliRunner().invoke(app, ["pareto", str(run.path), "--json", "--out", str(tmp_path / "json")])
-    assert [row["name"] for row in json.loads(machine.output)] == ["shrink1", "shrink3", "shrink2", "baseline"]
-
-
-@pytest.mark.parametrize(
-    ("words", "fault"),
-    [
-        ([], "nothing to draw: name the folder of a run"),
-        (["--published", "mpii"], "--published mpii: one of crowdpose, coco"),
-        (["RUN", "--published", "coco"], "AP on embedded scenes cannot share an axis with AP published on coco"),
-        (["RUN", "--x", "speed"], "--x speed: one of"),
-        (["RUN", "--y", "pck"], "--y pck: one of ap, ap50, ap75"),
-        (["RUN", "--width", "wall"], "--width wall: one of column, page"),
-        (["RUN", "--x", "latency:tpu"], "--x latency:tpu: is none of: A processor"),
-        (["nowhere"], "nowhere: no such folder"),
-    ],
-)
-def test_refusals_are_one_line_and_leave_nothing(tmp_path: Path, words: list[str], fault: str) -> None:
-    run = make_run(tmp_path / "run", names=("baseline",))
-    given = [str(run.path) if word == "RUN" else word for word in words]
-    done = CliRunner().invoke(app, ["pareto", *given, "--out", str(tmp_path / "out")])
-    assert isinstance(done.exception, InputError)
-    assert fault in str(done.exception)
-    assert "\n" not in str(done.exception)
-    assert not (tmp_path / "out").exists()
-
-
 def test_the_python_of_the_guide_runs() -> None:
-    guide = (Path(__file__).parent.parent.parent / "docs" / "pareto.md").read_text()
+    guide = (Path(__file__).parents[3] / "docs" / "pareto.md").read_text()
     (code,) = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
     exec(compile(code, "pareto.md", "exec"), {})

@@ -1,4 +1,4 @@
-"""What a search shows: importance that finds what was put in, traits, and figures with every axis labelled."""
+"""What a search shows: importance that finds what was put in, and figures with every axis labelled."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
-from report.searches import SCENES, make_search
+from report.searches import make_search
 
 from archsearch.report import style
-from archsearch.report.pareto import Request, chart_of
-from archsearch.report.pareto_chart import Chart
-from archsearch.report.pareto_points import data_of
-from archsearch.report.pareto_search import importance, read_evaluations, trait_name, trait_path, traits
-from archsearch.report.pareto_search_plots import hypervolume_figure, search_figures
+from archsearch.report.pareto.chart import Chart
+from archsearch.report.pareto.search import importance, read_evaluations
+from archsearch.report.pareto.search_plots import along_figure, hypervolume_figure, search_figures
+from archsearch.report.pareto.write import Request, chart_of
 from archsearch.runs import Run
 from archsearch.search.pareto import hypervolume
 
@@ -91,6 +90,22 @@ def _is_whole(name: str, figure: Figure) -> None:
     assert min(outer.x0, outer.y0, page.x1 - outer.x1, page.y1 - outer.y1) > -0.02, name
 
 
+def test_costs_that_differ_widely_have_a_logarithmic_axis_and_few_options_their_own_ticks(
+    searches: tuple[list[Run], Chart],
+) -> None:
+    runs, chart = searches
+    table = read_evaluations(runs[0], "s0", chart)
+    assert table is not None
+    with style.style():
+        figure, _ = along_figure(table, LABEL)
+        figure.draw_without_rendering()
+    drawn = [ax for ax in figure.axes if ax.axison]
+    assert {ax.get_xscale() for ax in drawn} == {"log"}
+    options = {choices["/resolution"] for choices, on in zip(table.choices, table.on_front, strict=True) if on}
+    (resolution,) = [ax for ax in drawn if ax.get_ylabel() == "resolution"]
+    assert set(resolution.get_yticks()) == options
+
+
 def test_latency_and_parameters_are_costs_of_a_search_too(tmp_path: Path) -> None:
     run = make_search(tmp_path / "run", count=25, device="Some GPU")
     for x, name in (("latency:gpu", "latency"), ("params", "parameters")):
@@ -99,41 +114,3 @@ def test_latency_and_parameters_are_costs_of_a_search_too(tmp_path: Path) -> Non
         assert table is not None
         assert table.cost_name == name
         assert sorted(table.cost) == pytest.approx(sorted(chart.x))
-
-
-@pytest.mark.parametrize(
-    ("path", "trait", "name"),
-    [
-        ("/resolution", "/resolution", "resolution"),
-        ("/stages/0/width", "/stages/0/width", "stage 1 width"),
-        ("/stages/0/blocks/3/kernel", "/stages/0/blocks/*/kernel", "stage 1 kernel"),
-        ("/stages/0/blocks/times", "/stages/0/blocks/times", "stage 1 depth"),
-        ("/stages/1/branches/0/times", "/stages/1/branches/0/times", "stage 2 branch 1 depth"),
-        ("/stages/1/branches/0/2/kernel", "/stages/1/branches/0/*/kernel", "stage 2 branch 1 kernel"),
-        ("/head/filters/1", "/head/filters/1", "head filter 2"),
-    ],
-)
-def test_traits_have_names(path: str, trait: str, name: str) -> None:
-    assert trait_path(path) == trait
-    assert trait_name(trait) == name
-
-
-def test_blocks_of_a_list_are_one_trait() -> None:
-    choices = {
-        "/stages/0/blocks/times": 3,
-        "/stages/0/blocks/0/kernel": 3,
-        "/stages/0/blocks/1/kernel": 7,
-        "/stages/0/blocks/2/kernel": 5,
-        "/stages/0/kind": "shuffle",
-        "/widths": [16, 32],
-    }
-    assert traits(choices) == {
-        "/stages/0/blocks/times": 3,
-        "/stages/0/blocks/*/kernel": 5,
-        "/stages/0/kind": "shuffle",
-        "/widths": 24,
-    }
-
-
-def test_made_up_searches_are_on_embedded_scenes(tmp_path: Path) -> None:
-    assert data_of(make_search(tmp_path / "run", count=1))["level"] == SCENES["level"]

@@ -1,4 +1,4 @@
-"""The figure of a front for the screen: HTML that shows each point's details when it is pointed at, without scripts.
+"""The figure for screens: each point tells what it is when it is pointed at, without scripts.
 
 Positions are per cent of the frame, so the figure fits any width, and letters keep their size. Series are switched on
 and off by check boxes, and colours follow the reader's choice of light or dark.
@@ -6,18 +6,18 @@ and off by check boxes, and colours follow the reader's choice of light or dark.
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from html import escape
 
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-from archsearch.nets.zoo import arch_yaml
 from archsearch.report import style
 from archsearch.report.architecture import describe
-from archsearch.report.pareto_chart import Chart, Front, macs_in
-from archsearch.report.pareto_plot import corners, front_color, round_numbers
+from archsearch.report.pareto.axis import macs_in
+from archsearch.report.pareto.chart import Chart, Front
+from archsearch.report.pareto.plot import corners, front_color, round_numbers
+from archsearch.report.pareto.words import percent
 from archsearch.report.plots import macs_unit
 from archsearch.report.published import unit
 from archsearch.search.pareto import Floats
@@ -65,30 +65,6 @@ def figure_html(chart: Chart, linked: Sequence[int]) -> str:
     )
 
 
-def architectures_html(chart: Chart, linked: Sequence[int]) -> str:
-    """The architectures as text, each in its own fold, and as files to keep."""
-    parts = []
-    for i in linked:
-        point = chart.points[i]
-        assert point.arch is not None
-        text = arch_yaml(point.arch)
-        data = base64.b64encode(text.encode()).decode("ascii")
-        parts.append(
-            f"<details><summary>{escape(point.name)} · {point.fingerprint}</summary>\n"
-            f'<div id="arch-{i}"><p>{escape(describe(point.arch))}. '
-            f'<a download="{file_name(chart, i)}" href="data:text/yaml;base64,{data}">{file_name(chart, i)}</a></p>\n'
-            f'<pre tabindex="0"><code>{escape(text)}</code></pre></div></details>\n'
-        )
-    return "".join(parts)
-
-
-def file_name(chart: Chart, i: int) -> str:
-    """What an architecture's file is called: its point's name and fingerprint."""
-    point = chart.points[i]
-    plain = "".join(letter if letter.isalnum() and letter.isascii() else "-" for letter in point.name.lower())
-    return f"{'-'.join(part for part in plain.split('-') if part)}-{point.fingerprint}.yaml"
-
-
 def details_of(chart: Chart, i: int) -> list[tuple[str, str]]:
     """What is known of a point, by name, for people to read."""
     point, scale = chart.points[i], chart.y_scale
@@ -97,7 +73,8 @@ def details_of(chart: Chart, i: int) -> list[tuple[str, str]]:
     if point.low < point.high:
         kind = {"bootstrap": "95 %, images", "seeds": "95 %, seeds", "none": "95 %"}[point.interval]
         ap += f" ({point.low * scale:.{digits}f} to {point.high * scale:.{digits}f}; {kind})"
-    found = [("AP", ap)]
+    found = [] if point.published or len(chart.series) == 1 else [("of", point.series)]
+    found.append(("AP", ap))
     true = macs_in(point, "true")
     if true is not None:
         found.append(("MACs", f"{macs_text(true)} (true)"))
@@ -116,7 +93,7 @@ def details_of(chart: Chart, i: int) -> list[tuple[str, str]]:
         found.append(("architecture", f"{describe(point.arch)} · {point.fingerprint}"))
     where = "on the front" if chart.on_front[i] else "not on the front"
     if chart.uncertain:
-        where += f"; probability {chart.probability[i]:.0%} of being on it"
+        where += f"; probability {percent(chart.probability[i])} of being on it"
     return [*found, ("front", where), *(("note", note) for note in point.notes)]
 
 
@@ -153,9 +130,9 @@ class _Frame:
 
     def ticks_html(self) -> str:
         across = (f'<span class="xt" style="left:{self.left(x):.2f}%">{x:g}</span>' for x in self.x_ticks())
-        upward = (
-            f'<span class="yt" style="top:{self.top(y):.2f}%">{y:g}</span>' for y in _ticks(self.y_low, self.y_high)
-        )
+        ticks = _ticks(self.y_low, self.y_high)
+        digits = max((len(f"{y:g}".partition(".")[2]) for y in ticks), default=0)
+        upward = (f'<span class="yt" style="top:{self.top(y):.2f}%">{y:.{digits}f}</span>' for y in ticks)
         return "".join((*across, *upward))
 
     def grid_svg(self) -> str:
@@ -271,7 +248,7 @@ _CSS = """
 .pareto .frame > svg .bar { fill: none; opacity: 0.7; }
 .pareto .xt, .pareto .yt { position: absolute; color: var(--soft); white-space: nowrap;
   font-variant-numeric: tabular-nums; }
-.pareto .xt { top: 100%; margin-top: 0.3rem; width: 4rem; margin-left: -2rem; text-align: center; }
+.pareto .xt { top: 100%; margin-top: 0.3rem; transform: translateX(-50%); }
 .pareto .yt { right: 100%; margin-right: 0.4rem; height: 1.2rem; margin-top: -0.6rem; line-height: 1.2rem; }
 .pareto .pt { position: absolute; width: 24px; height: 24px; margin: -12px 0 0 -12px; padding: 4px; color: inherit;
   text-decoration: none; border-radius: 50%; }

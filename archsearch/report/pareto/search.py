@@ -1,12 +1,7 @@
-"""What a search shows beyond its front: how it grew, what repeated searches attain, which choices matter.
-
-Everything is made from records of kind ``candidate`` (docs/pareto.md). A *trait* is what a hole of the space says about
-an architecture, holes of the blocks of one list taken together: the mean of their kernels, or their most common kind.
-"""
+"""What a run evaluated, in order, and which choices matter: from records of kind ``candidate`` (docs/pareto.md)."""
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,8 +12,9 @@ import optuna
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 
 from archsearch.nets.zoo import as_arch
-from archsearch.report.pareto_chart import SENSES, Chart, macs_in
-from archsearch.report.pareto_points import check_candidate
+from archsearch.report.pareto.axis import macs_in
+from archsearch.report.pareto.chart import SENSES, Chart
+from archsearch.report.pareto.records import check_candidate
 from archsearch.report.plots import macs_unit
 from archsearch.report.tables import load_study
 from archsearch.runs import Run
@@ -26,7 +22,6 @@ from archsearch.search.pareto import Floats, front
 
 FEWEST = 20  # evaluations from which on a run is looked at as a search
 TOP = 5  # evaluations that the best part must hold for importance to mean something
-_SINGULAR = {"branches": "branch", "stages": "stage", "filters": "filter", "blocks": "block", "rows": "row"}
 
 
 @dataclass(frozen=True)
@@ -98,9 +93,6 @@ def _times(records: Sequence[Mapping[str, Any]]) -> Floats | None:
     return None
 
 
-# -------------------------------------------------------------------------------------------------------- importance
-
-
 def importance(table: Evaluations) -> dict[str, tuple[float, float]]:
     """How much each hole matters for the highest AP and for the lowest cost; each sums to 1 over the holes.
 
@@ -147,50 +139,3 @@ def _shares(table: Evaluations, values: Floats, direction: Literal["minimize", "
 def _key(value: Any) -> Any:
     """An option as Optuna holds it: lists as text."""
     return str(value) if isinstance(value, list | tuple) else value
-
-
-# ------------------------------------------------------------------------------------------------------------- traits
-
-
-def traits(choices: Mapping[str, Any]) -> dict[str, float | str]:
-    """What choices say of an architecture, by path; holes of the blocks of a list together, numbers as their mean."""
-    groups: dict[str, list[Any]] = {}
-    for path, value in choices.items():
-        groups.setdefault(trait_path(path), []).append(value)
-    found: dict[str, float | str] = {}
-    for path, values in groups.items():
-        numbers = [np.mean(v) if isinstance(v, list | tuple) else v for v in values if not isinstance(v, str)]
-        found[path] = float(np.mean(numbers)) if numbers else Counter(map(str, values)).most_common(1)[0][0]
-    return found
-
-
-def trait_path(path: str) -> str:
-    """``/stages/0/blocks/3/kernel`` as ``/stages/0/blocks/*/kernel``: one trait of all blocks of a list."""
-    return re.sub(r"^(.*/\d+/.*?)/\d+(/(?!times$)[^/]*)$", r"\1/*\2", path)
-
-
-def trait_name(path: str) -> str:
-    """A path for people to read: ``/stages/0/blocks/*/kernel`` is ``stage 1 kernel``."""
-    parts = path.strip("/").split("/")
-    words: list[str] = []
-    for i, part in enumerate(parts):
-        if part.isdigit():
-            words[-1] = f"{_SINGULAR.get(parts[i - 1], parts[i - 1])} {int(part) + 1}"
-        elif part == "*":
-            if not words[-1][-1].isdigit():  # "blocks" says nothing of a kernel
-                words.pop()
-        elif part == "times":
-            words.append("depth")
-        else:
-            words.append(part)
-    if words[-2:] == ["blocks", "depth"]:
-        words[-2:] = ["depth"]
-    return " ".join(words)
-
-
-def trait_kind(path: str) -> str:
-    """What a trait is, wherever it stands: width, kernel, depth, filters."""
-    last = path.rstrip("/").rpartition("/")[2]
-    if last.isdigit():
-        return path.rstrip("/").split("/")[-2]
-    return "depth" if last == "times" else last

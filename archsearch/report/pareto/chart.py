@@ -5,7 +5,6 @@ Shapes: N points, S samples of what the values could be.
 
 from __future__ import annotations
 
-import functools
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,28 +12,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from archsearch.costs.macs import cost
 from archsearch.files import InputError
-from archsearch.nets.zoo import Arch
-from archsearch.report.pareto_points import Point
-from archsearch.report.plots import macs_unit
-from archsearch.report.published import unit
+from archsearch.report.pareto.axis import Axis, axis_label, axis_setting, axis_unit, axis_value
+from archsearch.report.pareto.points import Point
 from archsearch.search.pareto import Floats, Sense, front
 from archsearch.search.uncertain import IQR_SDS, Z95, band, drawn, memberships, settled_by
 
-CONVENTIONS = ("true", "fvcore", "thop", "ptflops_0_6", "hrnet_summary", "hrnet_gi", "torchstat_mi")
 SENSES: tuple[Sense, Sense] = ("min", "max")  # cost and AP
 SAMPLES = 4000
 CROWD = 40  # points of one series that still have room for names and intervals
 LOG_RATIO = 8.0  # costs that differ more than so are drawn on a logarithmic axis
-
-
-@dataclass(frozen=True)
-class Axis:
-    """What the horizontal axis shows."""
-
-    kind: str  # macs, params or latency
-    what: str = ""  # the convention, or words of the device's name
 
 
 @dataclass(frozen=True)
@@ -90,18 +77,6 @@ class Chart:
         return bool((self.x_spread > 0).any()) or any(p.low < p.high for p in self.points)
 
 
-def parse_axis(text: str) -> Axis:
-    """``macs``, ``macs:CONVENTION``, ``params`` or ``latency:DEVICE``. Raises ``InputError`` on another."""
-    kind, colon, what = text.partition(":")
-    if kind == "macs" and (what or not colon):
-        if (what or "true") not in CONVENTIONS:
-            raise InputError(f"--x {text}: {what!r} is not one of {', '.join(CONVENTIONS)}")
-        return Axis("macs", what or "true")
-    if text == "params" or (kind == "latency" and what.strip()):
-        return Axis(kind, what.strip())
-    raise InputError(f"--x {text}: one of macs, macs:CONVENTION, params, latency:DEVICE is needed")
-
-
 def make_chart(
     points: Sequence[Point], axis: Axis, label: str, *, together: bool = False, percent: bool = False, seed: int = 0
 ) -> Chart:
@@ -110,8 +85,8 @@ def make_chart(
     Each series of a run has a front of its own, and the published models have one a protocol; ``together``: all points
     of a protocol compete for one. Raises ``InputError`` where no point has a value on the axis.
     """
-    setting = _setting(points, axis) if axis.kind == "latency" else ""
-    values = [_value(point, axis, setting) for point in points]
+    setting = axis_setting(points, axis) if axis.kind == "latency" else ""
+    values = [axis_value(point, axis, setting) for point in points]
     kept = [i for i, value in enumerate(values) if not isinstance(value, str)]
     left_out = [(points[i].name, value) for i, value in enumerate(values) if isinstance(value, str)]
     if not kept:
@@ -119,7 +94,7 @@ def make_chart(
     chosen = [points[i] for i in kept]
     pairs = [value for value in values if not isinstance(value, str)]
     raw = np.array([x for x, _ in pairs])
-    name, scale = _unit(axis, float(raw.max()))
+    name, scale = axis_unit(axis, float(raw.max()))
     x, spread = raw / scale, np.array([s for _, s in pairs]) / scale / 2
     y_scale = 100.0 if percent else 1.0
     on_front, probability, settles = np.zeros(len(x), dtype=bool), np.zeros(len(x)), np.zeros((len(x), 2))
@@ -145,7 +120,7 @@ def make_chart(
     return Chart(
         points=tuple(chosen),
         axis=axis,
-        x_label=_x_label(axis, name, setting),
+        x_label=axis_label(axis, name, setting),
         y_label=f"{label}, %" if percent else label,
         x_unit=name,
         y_scale=y_scale,
@@ -156,16 +131,16 @@ def make_chart(
         settles=settles,
         fronts=tuple(fronts),
         left_out=tuple(left_out),
-        logarithmic=bool(x.max() > LOG_RATIO * x.min() > 0),
+        logarithmic=wide_range(x),
     )
 
 
 def draw_ap(points: Sequence[Point], samples: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
     """(S, N) what the AP of points could be, and each point's own part of it, which measuring it again would change.
 
-    Points of a series whose samples are on record take the same sample of images together. Else, where the differences
-    from another point on the same images are on record, a point moves with that one and by its difference. Else it
-    moves by itself, within its interval.
+    Points of a series whose samples are on record take the same sample of images together (one that held nobody for one
+    of them is left out). Else, where the differences from another point on the same images are on record, a point moves
+    with that one and by its difference. Else it moves by itself, within its interval.
     """
     aps = np.array([p.ap for p in points])
     ap_SN = drawn(aps, [p.low for p in points], [p.high for p in points], samples, rng)
@@ -179,82 +154,23 @@ def draw_ap(points: Sequence[Point], samples: int, rng: np.random.Generator) -> 
         shift = drawn([0.0], [min(found.low - found.value, 0.0)], [max(found.high - found.value, 0.0)], samples, rng)
         own_SN[:, i] = shift[:, 0]
         ap_SN[:, i] = aps[i] + (ap_SN[:, other] - aps[other]) + shift[:, 0]
-    for series in {p.series for p in points}:
-        members = [i for i, p in enumerate(points) if p.series == series]
-        lengths = {len(points[i].ap_draws) for i in members}
-        if len(members) > 1 and len(lengths) == 1 and lengths != {0}:
-            recorded = np.array([points[i].ap_draws for i in members]).T
+    for series in dict.fromkeys(p.series for p in points):
+        counts = Counter(len(p.ap_draws) for p in points if p.series == series and p.ap_draws)
+        length = counts.most_common(1)[0][0] if counts else 0
+        members = [i for i, p in enumerate(points) if p.series == series and len(p.ap_draws) == length > 0]
+        if len(members) < 2:
+            continue
+        recorded = np.array([points[i].ap_draws for i in members]).T
+        recorded = recorded[~np.isnan(recorded).any(axis=1)]
+        if len(recorded):
             ap_SN[:, members] = recorded[rng.integers(len(recorded), size=samples)]
             own_SN[:, members] = ap_SN[:, members] - ap_SN[:, members].mean(axis=1, keepdims=True)
     return ap_SN, own_SN
 
 
-def macs_in(point: Point, convention: str) -> float | None:
-    """MACs in a convention's own unit: as recorded, else counted from the architecture; None where neither is there."""
-    if convention in point.macs:
-        return point.macs[convention]
-    return None if point.arch is None else _counted(point.arch)[convention]
-
-
-@functools.lru_cache(4096)
-def _counted(arch: Arch) -> dict[str, float]:
-    return cost(arch).macs_by_convention
-
-
-# ------------------------------------------------------------------------------------------------------------- the axis
-
-
-def _setting(points: Sequence[Point], axis: Axis) -> str:
-    """The one setting whose name holds all words of the axis's device. Raises ``InputError`` where it is not one."""
-    known = list(dict.fromkeys(reading.setting for point in points for reading in point.readings))
-    words = axis.what.lower().replace(",", " ").split()
-    fitting = [setting for setting in known if all(word in setting.lower() for word in words)]
-    if axis.what in known:
-        return axis.what
-    if len(fitting) == 1:
-        return fitting[0]
-    if not known:
-        raise InputError(
-            f"--x latency:{axis.what}: no latency on record; `archsearch latency measure` makes a file for --latency"
-        )
-    found = f"fits {len(fitting)} settings: {'; '.join(fitting)}" if fitting else f"is none of: {'; '.join(known)}"
-    raise InputError(f"--x latency:{axis.what}: {found}")
-
-
-def _value(point: Point, axis: Axis, setting: str) -> tuple[float, float] | str:
-    """A point's cost and, of a latency, its interquartile range; or why it has none."""
-    if axis.kind == "latency":
-        fitting = [reading for reading in point.readings if reading.setting == setting]
-        return (fitting[-1].median_ms, fitting[-1].iqr_ms or 0.0) if fitting else "not measured there"
-    value = point.params if axis.kind == "params" else macs_in(point, axis.what)
-    if value is not None:
-        return float(value), 0.0
-    if point.published is None:
-        return "its architecture is not on record"
-    if axis.kind == "params":
-        return f"{point.published.source} does not print its parameters, and archsearch does not have the network"
-    return (
-        f"{point.published.source} prints {point.published.printed_macs} in {point.published.convention} only, and "
-        "archsearch does not have the network, so it cannot be converted"
-    )
-
-
-def _unit(axis: Axis, largest: float) -> tuple[str, float]:
-    """The unit of the axis, and what it stands for."""
-    if axis.kind == "latency":
-        return "ms", 1.0
-    if axis.kind == "params":
-        return "M", 1e6
-    name, _ = unit(axis.what)
-    return macs_unit(largest) if name == "G" else (name, 1.0)
-
-
-def _x_label(axis: Axis, name: str, setting: str) -> str:
-    if axis.kind == "latency":
-        return f"latency (ms), {setting}"
-    if axis.kind == "params":
-        return f"parameters ({name})"
-    return f"MACs per image ({name}, {'true count' if axis.what == 'true' else axis.what})"
+def wide_range(values: Floats) -> bool:
+    """Whether values differ so much that they belong on a logarithmic axis."""
+    return bool(values.max() > LOG_RATIO * values.min() > 0)
 
 
 def _group(point: Point, together: bool) -> str:

@@ -1,0 +1,1 @@
+"""AP against a cost, with uncertainty: what ``archsearch pareto`` draws and writes."""
