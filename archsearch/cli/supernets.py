@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -67,9 +70,21 @@ def train(
             finished = member is None or _join(settings, run, told, pressed)
             finished = finished and run_supernet(settings, run, on_event=told, should_stop=pressed)
         if not finished:
-            stopped()
+            _stopped(member is not None)
         rows = write_report(run)
     _show(f"{settings.name}: {settings.question}", rows, run, as_json)
+
+
+def _stopped(torchrun: bool) -> None:
+    """As :func:`archsearch.cli.running.stopped`; under torchrun with the command that starts all processes again."""
+    if not torchrun:
+        stopped()
+    machines = int(os.environ.get("GROUP_WORLD_SIZE", "1"))
+    start = f"torchrun --nproc-per-node {os.environ.get('LOCAL_WORLD_SIZE', '1')}"
+    start += f" --nnodes {machines}" if machines > 1 else ""
+    words = shlex.join(word for word in sys.argv[1:] if word != "--resume")
+    screen.print(f"stopped; go on with: {start} -m archsearch {words} --resume", highlight=False, soft_wrap=True)
+    raise typer.Exit(130)
 
 
 def _join(settings: SupernetStudy, run: Run | None = None, told: Any = None, pressed: Any = None) -> bool:
@@ -118,6 +133,46 @@ def conflict(
     else:
         print_table("cosines of gradients, the worst first", shown_rows[:20])
         print(found.path / "report.html")
+
+
+@group.command(epilog="Example: archsearch supernet table runs/embedded_supernet embedded_table --out table.jsonl")
+def table(
+    run: Annotated[Path, typer.Argument(help="A run of archsearch supernet.")],
+    space: Annotated[str, typer.Argument(help="A small space within the supernet's: a known one or a YAML file.")],
+    out: Annotated[Path, typer.Option(help="The benchmark, one architecture a line.")],
+    calibration_images: Annotated[int, typer.Option(min=1, help="Training images for each one's statistics.")] = 160,
+    device: Device = "auto",
+    resume: Resume = False,
+    runs: RunsFolder = ROOT,
+    as_json: AsJson = False,
+) -> None:
+    """Evaluate every architecture of a small space with a supernet: a benchmark that is searched in seconds."""
+    from archsearch.environment import choose_device, cores
+    from archsearch.experiments.benchmark import run_table, source
+    from archsearch.experiments.candidates import EstimateSettings
+    from archsearch.files import write_jsonl
+    from archsearch.nets.zoo import load_space
+
+    chosen, searched = choose_device(device), load_space(space)
+    estimate = EstimateSettings.model_validate({"calibration_images": calibration_images})
+    origin = source(searched, run, estimate)
+    with run_of(searched.name, {"kind": "table", "name": searched.name, **origin}, runs, resume) as made:
+        with interruptible(screen) as pressed, board(screen) as shown:
+            rows = run_table(
+                searched, run, estimate, made, device=str(chosen), workers=cores() if chosen.type == "cpu" else 1,
+                on_event=Events(shown), should_stop=pressed,
+            )  # fmt: skip
+        if rows is None:
+            stopped()
+            return
+    write_jsonl(out, [{"source": origin}, *rows])
+    best = max(rows, key=lambda row: row["supernet_ap"])
+    found = {"architectures": len(rows), "best": best["fingerprint"], "AP": round(best["supernet_ap"], 4)}
+    if as_json:
+        print_json({**found, "file": str(out)})
+    else:
+        print_table(f"{searched.name} by the supernet of {origin['supernet']['study']}", [found])
+        print(out)
 
 
 @app.command(epilog="Example: archsearch rank embedded_rank --supernet runs/embedded_supernet")

@@ -1,7 +1,8 @@
 """What a supernet says of an architecture: extracted, recalibrated, evaluated; each architecture once in a run.
 
 Every evaluation is a record of kind ``candidate``, found again by the architecture's fingerprint, so work that was
-stopped goes on where it was and nothing is evaluated twice.
+stopped goes on where it was and nothing is evaluated twice. Its ``ap_draws`` are AP in bootstrap samples of the
+validation images, the same samples for all: differences of two candidates' draws are those of a paired bootstrap.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from archsearch.files import InputError, cache_folder, read_yaml
 from archsearch.jobs import Talk, run_jobs
 from archsearch.nets.zoo import Arch, extract
 from archsearch.pose.bottomup import predict
-from archsearch.pose.evaluate import Scores, bootstrap, evaluate
+from archsearch.pose.evaluate import Scores, ap_draws, bootstrap, evaluate
 from archsearch.runs import Run
 from archsearch.settings import Settings
 from archsearch.space import fingerprint, from_plain, to_plain
@@ -119,7 +120,7 @@ def estimate_all(
     should_stop: Callable[[], bool],
 ) -> dict[str, Record] | None:
     """The ``candidate`` records of ``archs`` by fingerprint, those on record already included; None where stopped."""
-    known = _known(run, folder)
+    known = _known(run, folder, estimate)
     todo = {fingerprint(arch): to_plain(arch) for arch in archs if fingerprint(arch) not in known}
     plain = list(todo.values())
     total = len({fingerprint(arch) for arch in archs})
@@ -140,13 +141,18 @@ def estimate_all(
         results = run_jobs(_work, jobs, workers=workers, on_message=on_message, should_stop=should_stop)
         if not all(results):
             return None
-        known = _known(run, folder)
+        known = _known(run, folder, estimate)
     return {fingerprint(arch): known[fingerprint(arch)] for arch in archs}
 
 
-def _known(run: Run, folder: Path) -> dict[str, Record]:
-    """What is on record of this supernet; another one says other things of the same architectures."""
-    return {r["fingerprint"]: r for r in run.records("candidate") if r.get("supernet", str(folder)) == str(folder)}
+def _known(run: Run, folder: Path, estimate: EstimateSettings) -> dict[str, Record]:
+    """What is on record of this supernet, calibrated as now; another says other things of the same architectures."""
+    return {
+        r["fingerprint"]: r
+        for r in run.records("candidate")
+        if r.get("supernet", str(folder)) == str(folder)
+        and r.get("calibration_images", estimate.calibration_images) == estimate.calibration_images
+    }
 
 
 class _Interrupted(Exception):
@@ -172,13 +178,16 @@ def _work(job: _Job, talk: Talk) -> bool:
             scores = found.scores(arch, on_image)
         except _Interrupted:
             return False
-        interval = bootstrap(scores, samples=job.estimate.bootstrap, seed=0)
+        interval = bootstrap(scores, samples=job.estimate.bootstrap)
+        draws = ap_draws(scores, job.estimate.bootstrap)
         cost = costs(arch)
         record = {
             "fingerprint": fingerprint(arch), "arch": plain, "choices": found.supernet.space.choices(arch),
-            "ap": scores.ap, "ap_low": interval.low, "ap_high": interval.high, "macs": cost.macs,
-            "params": cost.params, "source": "supernet", "supernet": str(job.folder), "images": len(found.val_set),
-            "seconds": time.monotonic() - started,
+            "ap": scores.ap, "ap_low": interval.low, "ap_high": interval.high,
+            "ap_draws": [None if ap != ap else round(ap, 4) for ap in draws.tolist()],
+            "macs": cost.macs, "params": cost.params, "source": "supernet", "supernet": str(job.folder),
+            "images": len(found.val_set), "calibration_images": job.estimate.calibration_images,
+            "device": str(found.device), "seconds": time.monotonic() - started,
         }  # fmt: skip
         run.record("candidate", **record)
         talk.send({"ap": scores.ap})

@@ -2,11 +2,14 @@
 
 For random architectures and each of their holes, the gradients of the loss at every option are compared on the weights
 that both sub-nets use: a cosine of 1 means that they agree, 0 that they ignore each other, -1 that each undoes the
-other's step (in the sense of Yu et al., "Gradient Surgery for Multi-Task Learning", NeurIPS 2020, definition 1).
+other's step (in the sense of Yu et al., "Gradient Surgery for Multi-Task Learning", NeurIPS 2020, definition 1). Both
+see the same images. What two batches of images alone make of it is the reference: the cosine of one architecture's
+gradients on two disjoint sets of images.
 """
 
 from __future__ import annotations
 
+import copy
 import itertools
 import re
 from collections.abc import Callable
@@ -20,12 +23,13 @@ from torch import Tensor, nn
 
 from archsearch.data.batches import Batch, make_batch
 from archsearch.data.sources import load_data
+from archsearch.elastic import give
 from archsearch.environment import choose_device
 from archsearch.experiments.candidates import FOLDER, supernet_folder, supernet_study
 from archsearch.experiments.supernet import SupernetStudy
 from archsearch.files import cache_folder
 from archsearch.jobs import Talk, run_jobs
-from archsearch.nets.zoo import Arch
+from archsearch.nets.zoo import Arch, extract
 from archsearch.pose.losses import Targets, bottom_up_loss
 from archsearch.runs import Run
 from archsearch.train.stored import load_supernet
@@ -73,25 +77,30 @@ def _work(job: _Job, talk: Talk) -> bool:
     space, net = supernet.space, supernet.net.train()
     base = space.sample(np.random.default_rng([job.base, 7]))
     chosen = space.choices(base)
-    indices = np.random.default_rng([job.base, 8]).choice(
-        len(train_set), size=min(job.images, len(train_set)), replace=False
-    )
-    batches: dict[int, list[Batch]] = {}
+    order = np.random.default_rng([job.base, 8]).permutation(len(train_set))
+    count = min(job.images, len(train_set) // 2)
+    empty, used = copy.deepcopy(net), {}
+    batches: dict[tuple[int, bool], list[Batch]] = {}
 
-    def gradient(arch: Arch) -> list[Tensor | None]:
-        size_px = min(arch.input_hw)
-        if size_px not in batches:
-            chunks = [indices[start : start + 16] for start in range(0, len(indices), 16)]
-            batches[size_px] = [
+    def gradient(arch: Arch, others: bool = False) -> Gradient:
+        """``others``: on as many images, none of which are the same."""
+        key = (min(arch.input_hw), others)
+        if key not in batches:
+            indices = order[count : 2 * count] if others else order[:count]
+            chunks = [indices[start : start + 16] for start in range(0, count, 16)]
+            batches[key] = [
                 make_batch(
-                    train_set, [int(i) for i in chunk], seed=job.base, step=k, size_px=size_px,
+                    train_set, [int(i) for i in chunk], seed=job.base, step=k, size_px=key[0],
                     augmentation=study.train.augmentation, device=device,
                 )
                 for k, chunk in enumerate(chunks)
             ]  # fmt: skip
-        return _gradient(net, arch, batches[size_px], study)
+        if arch not in used:
+            used[arch] = used_entries(empty, arch)
+        return Gradient(_gradient(net, arch, batches[key], study), used[arch])
 
     own = gradient(base)
+    reference = shared_cosine(own, gradient(base, others=True))
     found = []
     for hole in space.holes:
         if hole.path not in chosen:
@@ -109,7 +118,7 @@ def _work(job: _Job, talk: Talk) -> bool:
             found.append({"path": hole.path, "a": a, "b": b, "cosine": cosine})
     for record in found:
         run.record("conflict", base=job.base, images=job.images, **record)
-    run.record("conflict_base", base=job.base, images=job.images)
+    run.record("conflict_base", base=job.base, images=job.images, reference=reference)
     talk.send({"stage": f"{len(found)} pairs"})
     return True
 
@@ -135,13 +144,36 @@ def _gradient(net: nn.Module, arch: Arch, batches: list[Batch], study: SupernetS
     return [None if p.grad is None else p.grad.detach().clone() for p in net.parameters()]
 
 
-def shared_cosine(a: list[Tensor | None], b: list[Tensor | None]) -> float | None:
-    """The cosine of two gradients over the entries that are not zero in either; None where there are none."""
+@dataclass(frozen=True, eq=False)
+class Gradient:
+    """What one sub-net's loss wants of the shared weights."""
+
+    values: list[Tensor | None]  # for each parameter of the supernet; None: no gradient
+    used: list[Tensor]  # bool, which entries of it the sub-net uses
+
+
+@torch.no_grad()
+def used_entries(net: nn.Module, arch: Arch) -> list[Tensor]:
+    """For each parameter of ``net`` which entries ``arch`` uses: bool, of its shape. ``net``'s weights are overwritten.
+
+    Learned maps of kernels count as used: those that are not have no gradient.
+    """
+    for name, parameter in net.named_parameters():
+        parameter.fill_(".transforms." in name)
+    small = extract(net, arch)
+    for parameter in small.parameters():
+        parameter.fill_(1)
+    give(small, net)
+    return [parameter != 0 for parameter in net.parameters()]
+
+
+def shared_cosine(a: Gradient, b: Gradient) -> float | None:
+    """The cosine of two gradients over the entries that both sub-nets use; None where one of them is zero there."""
     dot = square_a = square_b = 0.0
-    for left, right in zip(a, b, strict=True):
+    for left, right, used_a, used_b in zip(a.values, b.values, a.used, b.used, strict=True):
         if left is None or right is None:
             continue
-        both = (left != 0) & (right != 0)
+        both = used_a & used_b
         x, y = left[both].double(), right[both].double()
         dot += float(x @ y)
         square_a += float(x @ x)
@@ -174,6 +206,13 @@ def cells(run: Run) -> list[Cell]:
         if record["cosine"] is not None:
             grouped.setdefault((*place_of(record["path"]), record["a"], record["b"]), []).append(record["cosine"])
     return [Cell(*key, float(np.mean(values)), min(values), len(values)) for key, values in grouped.items()]
+
+
+def references(run: Run) -> list[float]:
+    """Of the newest records: cosines of one architecture's gradients on two disjoint sets of images."""
+    images = latest_images(run)
+    found = {r["base"]: r.get("reference") for r in run.records("conflict_base") if r["images"] == images}
+    return [value for value in found.values() if value is not None]
 
 
 def latest_images(run: Run) -> int | None:

@@ -2,31 +2,33 @@
 
 N architectures, spread over the space's range of MACs, are estimated with the supernet and trained alone, all with the
 same budget and seeds. Records: ``candidate`` (the estimates), ``result`` (stand-alone), and ``rank`` with the figures.
-Sources of the figures: Sciuto et al., ICLR 2020 (Kendall's tau of weight sharing); Yu et al., CVPR 2021 (regret).
 """
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
 
-from archsearch.costs.agreement import interval, kendall, spearman
 from archsearch.costs.fast import CostModel
+from archsearch.data.sources import DataSettings
 from archsearch.environment import choose_device, cores
 from archsearch.experiments.candidates import EstimateSettings, estimate_all, supernet_folder, supernet_study
+from archsearch.experiments.ranking import Pair, figures
 from archsearch.experiments.standalone import HEIGHT_EDGES_PX, NAME, Seed, job_for, run_job
 from archsearch.experiments.supernet import SupernetStudy
-from archsearch.files import InputError
+from archsearch.files import InputError, read_text, read_yaml
 from archsearch.jobs import run_jobs
 from archsearch.nets.zoo import Arch
 from archsearch.runs import Run
 from archsearch.settings import Settings
-from archsearch.space import Space, fingerprint
+from archsearch.space import Space, fingerprint, from_plain
 from archsearch.train.settings import TrainSettings
 from archsearch.train.stored import load_supernet
 
@@ -41,6 +43,7 @@ class RankStudy(Settings):
     name: str = Field(pattern=NAME)
     question: str = ""
     supernet: Path  # a run of archsearch supernet
+    data: DataSettings | None = None  # what that learned from; written into the run's folder, None: as it says
     architectures: int = Field(16, ge=3)  # trained alone
     train: TrainSettings  # the budget of each
     seeds: tuple[Seed, ...] = Field((0,), min_length=1)
@@ -113,8 +116,10 @@ def run_rank(study: RankStudy, run: Run, *, on_event: OnEvent, should_stop: Call
     results = run_jobs(run_job, jobs, workers=workers, on_message=on_message, should_stop=should_stop)
     if any(result is None for result in results):
         return False
-    if not run.records("rank"):
-        run.record("rank", **_jsonable(asdict(figures(pairs(run), study.macs_bins))))
+    found_pairs = pairs(run)
+    supernets = [record.get("supernet") for record in run.records("rank")]
+    if str(folder) not in supernets:
+        run.record("rank", supernet=str(folder), **_jsonable(asdict(figures(found_pairs, study.macs_bins))))
     return True
 
 
@@ -127,39 +132,27 @@ def _jsonable(value: Any) -> Any:
     return None if value != value else value
 
 
-# ------------------------------------------------------------------------------------------------------------- figures
-
-
-@dataclass(frozen=True)
-class Pair:
-    """One architecture: what the supernet says of it, and what it reached alone."""
-
-    fingerprint: str
-    arch: dict[str, Any]
-    choices: dict[str, Any]
-    supernet_ap: float
-    supernet_low: float  # 95 % bootstrap over the validation images
-    supernet_high: float
-    alone_aps: tuple[float, ...]  # of the seeds
-    macs: int
-    params: int
-
-    @property
-    def alone_ap(self) -> float:
-        """Mean of the seeds."""
-        return float(np.mean(self.alone_aps))
+# ------------------------------------------------------------------------------------------------------- both figures
 
 
 def pairs(run: Run) -> list[Pair]:
-    """The architectures of a run that have both figures on record, by rising MACs."""
+    """The architectures of a run that have both figures on record, by rising MACs; estimates of its own supernet only.
+
+    Raises ``InputError`` where the run's folder does not say which supernet that is.
+    """
+    study = read_yaml(run.path / "study.yaml")
+    if not isinstance(study, dict) or "supernet" not in study:
+        raise InputError(f"{run.path / 'study.yaml'}: it names no supernet")
     alone: dict[str, dict[int, float]] = {}
     for record in run.records("result"):
         alone.setdefault(record["config"], {})[record["seed"]] = float(record["ap"])
-    found = {record["fingerprint"]: record for record in run.records("candidate")}
+    own = [record for record in run.records("candidate") if record["supernet"] == study["supernet"]]
+    found = {record["fingerprint"]: record for record in own}
     both = [
         Pair(
             key, record["arch"], record["choices"], record["ap"], record["ap_low"], record["ap_high"],
             tuple(alone[key][seed] for seed in sorted(alone[key])), record["macs"], record["params"],
+            from_plain(Arch, record["arch"]).input_hw,
         )
         for key, record in found.items()
         if key in alone
@@ -167,87 +160,88 @@ def pairs(run: Run) -> list[Pair]:
     return sorted(both, key=lambda pair: (pair.macs, pair.fingerprint))
 
 
-@dataclass(frozen=True)
-class Agreement:
-    """A rank correlation with its 95 % bootstrap interval over architectures; nan where all of one side are equal."""
+def resolved(study: RankStudy) -> dict[str, Any]:
+    """The study with every preset and default and the supernet's data written out, for the run's folder.
 
-    value: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
-class Ranking:
-    """How well the supernet ranks; AP from 0 to 1."""
-
-    architectures: int
-    seeds: int
-    kendall: Agreement
-    spearman: Agreement
-    macs_kendall: Agreement  # of ranking by MACs alone
-    bins: tuple[tuple[int, int, int, float | None], ...]  # lowest and highest MACs, architectures, tau within
-    macs_bins: tuple[float | None, ...]  # tau of MACs alone within the same bins
-    regret: float  # stand-alone AP of the best architecture above that of the supernet's pick
-    macs_regret: float  # the same for picking the one with the most MACs
-    between_seeds: float | None  # mean tau between stand-alone trainings of two single seeds
+    Raises ``InputError`` where there is no such supernet, or it learned from other data than the study names.
+    """
+    folder = supernet_folder(study.supernet).resolve()
+    data = SupernetStudy.model_validate(supernet_study(folder)).data
+    if study.data not in (None, data):
+        raise InputError(f"data: not those of the supernet in {folder} ({data.model_dump(mode='json')})")
+    return {**study.model_dump(mode="json"), "supernet": str(folder), "data": data.model_dump(mode="json")}
 
 
-def figures(rows: Sequence[Pair], macs_bins: int) -> Ranking:
-    """The figures of a ranking. Raises ``ValueError`` with fewer than three architectures."""
-    if len(rows) < 3:
-        raise ValueError(f"{len(rows)} architectures with both figures: at least three are needed to compare ranks")
-    shared, alone = [row.supernet_ap for row in rows], [row.alone_ap for row in rows]
-    macs = [float(row.macs) for row in rows]
-    chunks = [chunk.tolist() for chunk in np.array_split(np.arange(len(rows)), macs_bins)]
-    within, by_macs = [], []
-    for chunk in chunks:
-        part = [alone[i] for i in chunk]
-        within.append((rows[chunk[0]].macs, rows[chunk[-1]].macs, len(chunk), _tau([shared[i] for i in chunk], part)))
-        by_macs.append(_tau([macs[i] for i in chunk], part))
-    seeds = min(len(row.alone_aps) for row in rows)
-    taus = [
-        _tau([row.alone_aps[a] for row in rows], [row.alone_aps[b] for row in rows])
-        for a in range(seeds)
-        for b in range(a)
-    ]
-    between = [tau for tau in taus if tau is not None]
-    return Ranking(
-        len(rows),
-        seeds,
-        _agreement(kendall, shared, alone),
-        _agreement(spearman, shared, alone),
-        _agreement(kendall, macs, alone),
-        tuple(within),
-        tuple(by_macs),
-        max(alone) - alone[int(np.argmax(shared))],
-        max(alone) - alone[int(np.argmax(macs))],
-        float(np.mean(between)) if between else None,
-    )
-
-
-def _agreement(
-    kind: Callable[[Sequence[float], Sequence[float]], float], a: Sequence[float], b: Sequence[float]
-) -> Agreement:
-    return Agreement(kind(a, b), *interval(kind, a, b))
-
-
-def _tau(a: Sequence[float], b: Sequence[float]) -> float | None:
-    value = kendall(a, b)
-    return None if value != value else value
+# --------------------------------------------------------------------------------------------------- tabular benchmarks
 
 
 def benchmark_rows(rows: Sequence[Pair], latencies_ms: Mapping[str, float] | None = None) -> list[dict[str, Any]]:
     """The tabular benchmark: one line an architecture, what a search needs to be run on it in seconds."""
     return [
         {
-            "fingerprint": row.fingerprint, "choices": row.choices, "supernet_ap": row.supernet_ap,
-            "alone_ap": row.alone_ap, "alone_aps": list(row.alone_aps), "macs": row.macs, "params": row.params,
+            **benchmark_row(row.fingerprint, row.choices, row.supernet_ap, row.alone_aps, row.macs, row.params),
             **({"latency_ms": latencies_ms[row.fingerprint]} if latencies_ms else {}),
         }
         for row in rows
-    ]  # fmt: skip
+    ]
 
 
-def resolved(study: RankStudy) -> dict[str, Any]:
-    """The study with every preset and default written out, for the run's folder."""
-    return {**study.model_dump(mode="json"), "supernet": str(supernet_folder(study.supernet).resolve())}
+def benchmark_row(
+    key: str, choices: dict[str, Any], supernet_ap: float, alone_aps: Sequence[float], macs: int, params: int
+) -> dict[str, Any]:
+    """One line of a benchmark; without stand-alone results ``alone_ap`` is None."""
+    return {
+        "fingerprint": key, "choices": choices, "supernet_ap": supernet_ap,
+        "alone_ap": float(np.mean(alone_aps)) if alone_aps else None, "alone_aps": list(alone_aps), "macs": macs,
+        "params": params,
+    }  # fmt: skip
+
+
+def read_benchmark(path: Path | str) -> list[dict[str, Any]]:
+    """The lines of a tabular benchmark, as :func:`benchmark_rows` makes them; a first line that says its ``source``,
+    as the shipped one has, is left out.
+
+    Raises ``InputError`` with the number of the line that is malformed or repeats an architecture.
+    """
+    rows: list[dict[str, Any]] = []
+    seen: dict[str, int] = {}
+    for number, line in enumerate(read_text(path).splitlines(), 1):
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise InputError(f"{path}: line {number} is not JSON: {error}") from None
+        if number == 1 and isinstance(row, dict) and set(row) == {"source"}:
+            continue
+        fault = _fault(row)
+        if fault:
+            raise InputError(f"{path}: line {number}: {fault}")
+        key = row["fingerprint"]
+        if key in seen:
+            raise InputError(f"{path}: line {number} is architecture {key}, as line {seen[key]} is")
+        seen[key] = number
+        rows.append(row)
+    return rows
+
+
+def _fault(row: Any) -> str:
+    """What is wrong with a line of a benchmark; empty where nothing is."""
+    if not isinstance(row, dict):
+        return f"{row!r} is not an architecture"
+    for name in ("fingerprint", "choices", "supernet_ap", "alone_ap", "macs", "params"):
+        if name not in row:
+            return f"no {name}"
+    if not isinstance(row["fingerprint"], str) or not re.fullmatch("[0-9a-f]{12}", row["fingerprint"]):
+        return f"fingerprint {row['fingerprint']!r} is not 12 hexadecimal digits"
+    if not isinstance(row["choices"], dict):
+        return f"choices {row['choices']!r} are not a mapping"
+    for name in ("supernet_ap", "alone_ap"):
+        if not (_is_number(row[name]) and 0 <= row[name] <= 1) and (name, row[name]) != ("alone_ap", None):
+            return f"{name} {row[name]!r} is not a number from 0 to 1"
+    for name in ("macs", "params"):
+        if not isinstance(row[name], int) or isinstance(row[name], bool) or row[name] < 1:
+            return f"{name} {row[name]!r} is not a whole number from 1"
+    return ""
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,7 +1,8 @@
 """The supernet experiment: train one network for a whole space, then see what its sub-nets are worth.
 
-Records: ``step`` and ``evaluation`` along the way, ``trained`` once, a ``candidate`` for every sub-net evaluated, and a
-``result`` for each of the smallest, the median and the largest one trained alone on as many images.
+Records: ``step`` and ``evaluation`` along the way (``config`` is ``supernet``, ``subnet`` which one was evaluated),
+``trained`` once, a ``candidate`` for every sub-net evaluated, and a ``result`` for each of the smallest, the median and
+the largest one trained alone on as many images, with ``step`` and ``evaluation`` of its own.
 """
 
 from __future__ import annotations
@@ -30,14 +31,16 @@ from archsearch.nets.zoo import Arch, is_bottom_up, load_space
 from archsearch.runs import Run
 from archsearch.settings import Settings
 from archsearch.space import Space, fingerprint
-from archsearch.train.loop import Progress, Stopped, train
+from archsearch.train.loop import OtherFailed, Progress, Stopped, begun_with, train
 from archsearch.train.processes import ALONE, Processes, group, own_device, under_torchrun
 from archsearch.train.settings import TrainSettings
 from archsearch.train.stored import Supernet, save_supernet
-from archsearch.train.subnets import SupernetSettings, check_patterns, extreme
+from archsearch.train.subnets import RESOLUTIONS, SupernetSettings, check_settings, extreme
 from archsearch.train.supernet import SupernetTask, first_supernet, of_joints
 
 OnEvent = Callable[[str, dict[str, Any]], None]
+SUPERNET = "supernet"  # the name of its training in records, beside those of sub-nets trained alone
+CHECKPOINTS = "checkpoints/supernet"  # of a run: where its training goes on
 MEDIAN_OF = 401  # random architectures whose median by MACs stands for the space
 
 
@@ -67,12 +70,16 @@ class SupernetStudy(Settings):
     @model_validator(mode="after")
     def _fits(self) -> SupernetStudy:
         space = _space(self.space)
-        check_patterns(space, self.supernet)
+        check_settings(space, self.supernet)
         if not is_bottom_up(space.largest()):
             raise ValueError(f"space {space.name} is top-down: supernets are trained bottom-up")
         largest = max(space.largest().input_hw)
         if self.processes is not None:
             Processes(0, self.processes).share(self.train.batch)
+        sizes = next((hole.options for hole in space.holes if hole.path in RESOLUTIONS), (space.largest().input_hw,))
+        oblong = [size for size in sizes if not isinstance(size, int) and size[0] != size[1]]
+        if oblong:
+            raise ValueError(f"space {space.name} has input_hw {list(oblong[0])}: bottom-up training takes squares")
         if isinstance(self.data, SceneData) and largest > self.data.size_px:
             raise ValueError(f"space {space.name} takes {largest} px images, data.size_px draws {self.data.size_px}")
         return self
@@ -141,7 +148,8 @@ def run_supernet(study: SupernetStudy, run: Run, *, on_event: OnEvent, should_st
     train_set, _ = load_data(study.data, cache=cache_folder(), workers=cores())
     if not run.records("trained"):
         most = torch.cuda.device_count() if device.type == "cuda" else cores()
-        count = study.processes or next(n for n in range(most, 0, -1) if study.train.batch % n == 0)
+        begun = begun_with(run.path / CHECKPOINTS)
+        count = study.processes or begun or next(n for n in range(most, 0, -1) if study.train.batch % n == 0)
         meeting = run.folder("checkpoints") / "meeting"
         meeting.unlink(missing_ok=True)
         plain = study.model_dump(mode="json")
@@ -233,7 +241,8 @@ def train_shared(
 ) -> bool:  # fmt: skip
     """Train in a process group that was joined; the first process records, evaluates and keeps the supernet.
 
-    Gives back False where the training was stopped. Raises ``TrainingDiverged`` where the loss is not finite.
+    Gives back False where the training was stopped, or failed in another process. Raises ``TrainingDiverged`` where the
+    loss is not finite.
     """
     train_set, val_set = load_data(study.data, cache=cache_folder())
     joints, settings = len(train_set.skeleton), study.train
@@ -249,14 +258,14 @@ def train_shared(
     def on_step(progress: Progress) -> None:
         if progress.reported and is_first:
             send({"stage": "train", **progress.record()})
-            run.record("step", config="supernet", seed=study.seed, **progress.record())
+            run.record("step", config=SUPERNET, seed=study.seed, **progress.record())
 
     def on_evaluation(averaged: nn.Module, progress: Progress) -> None:
         supernet = Supernet(averaged, space, val_set.skeleton, settings.decode)
         found = Estimator(supernet, train_set, val_set, settings, study.estimate, device)
         for name, arch in ends.items():
             ap = found.scores(arch).ap
-            run.record("evaluation", config=name, seed=study.seed, ap=ap, **progress.record())
+            run.record("evaluation", config=SUPERNET, subnet=name, seed=study.seed, ap=ap, **progress.record())
             send({"stage": "evaluation", "ap": ap, **progress.record()})
 
     try:
@@ -265,14 +274,14 @@ def train_shared(
             task,
             settings,
             seed=study.seed,
-            folder=run.folder("checkpoints/supernet"),
+            folder=run.folder(CHECKPOINTS),
             device=device,
             on_step=on_step,
             on_evaluation=on_evaluation,
             should_stop=should_stop,
             rearrange=task.rearrange,
         )
-    except Stopped:
+    except (Stopped, OtherFailed):  # the one that failed says why
         return False
     if is_first:
         save_supernet(run.path / FOLDER, Supernet(averaged, space, val_set.skeleton, settings.decode))
@@ -280,5 +289,5 @@ def train_shared(
             "trained", images_seen=progress.images_seen, train_s=progress.train_s, processes=processes.count,
             device=str(device), space_size=str(space.size),
         )  # fmt: skip
-        shutil.rmtree(run.path / "checkpoints" / "supernet")
+        shutil.rmtree(run.path / CHECKPOINTS)
     return True

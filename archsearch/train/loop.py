@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from archsearch.data.batches import indices_at
 from archsearch.environment import cores
+from archsearch.files import InputError
 from archsearch.nets.sorting import Orders, moments, reorder
 from archsearch.pose.losses import LossParts
 from archsearch.train.checkpoint import load_tensors, save_tensors
@@ -29,6 +30,7 @@ from archsearch.train.processes import joined
 from archsearch.train.settings import LoopSettings
 from archsearch.train.task import Place, Task
 
+STATE = "state.safetensors"  # the checkpoint in its folder
 AHEAD = 2  # batches of photos, or on a GPU of anything, that are prepared while the network computes
 
 
@@ -58,6 +60,10 @@ class Stopped(Exception):
     """The caller asked the training to stop; its checkpoint is written."""
 
 
+class OtherFailed(RuntimeError):
+    """Another process of the group failed; that one says why."""
+
+
 def train(
     net: nn.Module,
     task: Task,
@@ -79,7 +85,9 @@ def train(
     the loss is not finite.
 
     Of several processes that joined a group each calls this with the same arguments and takes its share of every
-    batch; only the first one evaluates and writes checkpoints, and the stop of any stops all.
+    batch; only the first one evaluates and writes checkpoints, and the stop of any stops all. Where evaluation or
+    writing fails, the first process raises what failed and the others ``OtherFailed``. Raises ``InputError`` where the
+    checkpoint is of another number of processes.
 
     ``rearrange(net, step)`` is called before every step; where it sorts the channels of ``net`` and returns their
     orders, the averaged weights and the optimizer's moments follow.
@@ -91,20 +99,28 @@ def train(
         saved_s = time.monotonic()
         while run.step < run.steps:
             run.follow(rearrange(net, run.step))
-            run.advance(next_batch())
+            stop = run.advance(next_batch(), should_stop())
             on_step(run.progress())
             due = run.step in evaluate_at
             if due:
                 run.check_finite()
-            if due and run.is_first:
-                on_evaluation(run.averaged(), run.progress())
-            stop = run.processes.any(should_stop(), run.device)
             if run.is_first and (due or stop or time.monotonic() - saved_s >= settings.checkpoint_s):
-                run.save()
+                with run.sharing_failure():
+                    if due:
+                        on_evaluation(run.averaged(), run.progress())
+                    run.save()
                 saved_s = time.monotonic()
             if stop and run.step < run.steps:
+                run.check_others()
                 raise Stopped
+    run.check_others()
     return run.averaged(), run.progress()
+
+
+def begun_with(folder: Path) -> int | None:
+    """How many processes train what the checkpoint in ``folder`` is of; None where there is none."""
+    path = folder / STATE
+    return load_tensors(path)[1].get("processes") if path.exists() else None
 
 
 def learning_rate(settings: LoopSettings, step: int, steps: int) -> float:
@@ -148,7 +164,7 @@ class _Run:
         self.processes = joined()
         self.is_first = self.processes.rank == 0
         self.first, self.share = self.processes.share(settings.batch)
-        self.path = folder / "state.safetensors"
+        self.path = folder / STATE
         self.ema = copy.deepcopy(self.net).requires_grad_(False) if settings.ema else None
         kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[settings.optimizer]
         groups = parameter_groups(self.net, settings.weight_decay)
@@ -158,6 +174,7 @@ class _Run:
         self.train_s = 0.0
         self.loss: Tensor = torch.tensor(math.nan)
         self.known_loss = math.nan
+        self.failure: Exception | None = None  # of what this process alone does; the others learn of it
         self.reported = reported_steps(self.steps)
         # A single-threaded process on a processor counts its own seconds there, whatever else the machine does.
         alone = device.type == "cpu" and torch.get_num_threads() == 1
@@ -174,8 +191,8 @@ class _Run:
 
     # ------------------------------------------------------------------------------------------------------- one step
 
-    def advance(self, batch: Any) -> None:
-        """One step of the optimizer."""
+    def advance(self, batch: Any, stop: bool) -> bool:
+        """One step of the optimizer; whether any process was asked to ``stop``."""
         start = self.clock()
         settings = self.settings
         for group in self.optimizer.param_groups:
@@ -183,9 +200,14 @@ class _Run:
         self.net.train()
         self.optimizer.zero_grad(set_to_none=True)
         parts = self.task.backward(self.net, batch, self.place, self.step)
-        self.processes.average_gradients(self.net)
+        loss = parts.total.detach()
+        said = (torch.full_like(loss, stop), torch.full_like(loss, self.failure is not None))
+        shared = self.processes.average_gradients(self.net, torch.stack((loss, *said)))
+        if self.processes.count > 1:
+            stop = shared[1].item() > 0
+            self._end_together(shared[2].item() > 0)
         norm = torch.nn.utils.clip_grad_norm_(self.net.parameters(), settings.clip_norm or math.inf)
-        self.loss = parts.total.detach() + 0 * norm  # not finite if either is not
+        self.loss = shared[0] + 0 * norm  # not finite if either is not
         look = self.device.type == "cpu" or self.step + 1 in self.reported  # on a GPU looking means waiting for it
         if look:
             self.check_finite(parts)
@@ -194,6 +216,25 @@ class _Run:
         self._average()
         self.known_loss = self.loss.item() if look else math.nan
         self.train_s += self.clock() - start
+        return stop
+
+    @contextlib.contextmanager
+    def sharing_failure(self) -> Iterator[None]:
+        """What one process does while others go on: where it fails, all end at their next meeting."""
+        try:
+            yield
+        except Exception as error:
+            if self.processes.count == 1:
+                raise
+            self.failure = error
+
+    def check_others(self) -> None:
+        """Raise where a process failed; all of them call this."""
+        self._end_together(self.processes.any(self.failure is not None, self.device))
+
+    def _end_together(self, failed: bool) -> None:
+        if failed:
+            raise self.failure or OtherFailed("another process of this training failed, and says why")
 
     @torch.no_grad()
     def follow(self, orders: Orders | None) -> None:
@@ -278,15 +319,21 @@ class _Run:
             tree["ema"] = self.ema.state_dict()
         for index, state in self.optimizer.state_dict()["state"].items():
             tree["optimizer"][str(index)] = dict(state)
-        save_tensors(self.path, tree, {"step": self.step, "train_s": self.train_s, "loss": self.loss.item()})
+        meta = {"step": self.step, "train_s": self.train_s, "loss": self.loss.item()}
+        save_tensors(self.path, tree, {**meta, "processes": self.processes.count})
 
     def resume(self) -> None:
-        """Go on from the checkpoint, if there is one."""
+        """Go on from the checkpoint, if there is one. Raises ``InputError`` where other processes began than go on."""
         for unfinished in self.path.parent.glob(f".{self.path.name}.*"):  # of a save that was killed
             unfinished.unlink(missing_ok=True)  # other processes of the group do the same
         if not self.path.exists():
             return
         tree, meta = load_tensors(self.path, self.device)
+        if meta.get("processes", self.processes.count) != self.processes.count:
+            raise InputError(
+                f"{self.path}: this training began with {meta['processes']} processes and cannot go on with "
+                f"{self.processes.count}: normalisation would see other shares of a batch"
+            )
         self.net.load_state_dict(tree["net"])
         if self.ema is not None:
             self.ema.load_state_dict(tree["ema"])

@@ -63,19 +63,21 @@ class Processes:
         return str(said[0])
 
     @torch.no_grad()
-    def average_gradients(self, net: nn.Module) -> None:
-        """Replace every gradient by its mean over the processes, in one all-reduce.
+    def average_gradients(self, net: nn.Module, scalars: Tensor) -> Tensor:
+        """Replace every gradient by its mean over the processes, in one all-reduce; the means of ``scalars`` (S,).
 
         All processes ran the same sub-nets, so the same parameters have gradients everywhere.
         """
         if self.count == 1:
-            return
-        gradients = [p.grad for p in net.parameters() if p.grad is not None]
-        flat = torch.cat([g.reshape(-1) for g in gradients])
+            return scalars
+        tensors = [p.grad for p in net.parameters() if p.grad is not None]
+        flat = torch.cat([t.reshape(-1) for t in (*tensors, scalars)])
         dist.all_reduce(flat)
         flat /= self.count
-        for gradient, mean in zip(gradients, torch.split(flat, [g.numel() for g in gradients]), strict=True):
+        *means, shared = torch.split(flat, [t.numel() for t in (*tensors, scalars)])
+        for gradient, mean in zip(tensors, means, strict=True):
             gradient.copy_(mean.view(gradient.shape))
+        return shared
 
 
 ALONE = Processes()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 import yaml
+from pydantic import TypeAdapter, ValidationError
 from torch import nn
 
 from archsearch.elastic import Conv
@@ -55,7 +56,15 @@ def load_supernet(folder: Path, device: torch.device | str = "cpu") -> Supernet:
         space: Space[Arch] = Space(Arch, plain, meta["supernet"])
     except ValueError as error:
         raise InputError(f"{folder / SPACE}: {error}") from None
-    skeleton = from_plain(Skeleton, meta["skeleton"])
+    try:
+        skeleton = from_plain(Skeleton, meta.get("skeleton"))
+        decode = TypeAdapter(DecodeSettings).validate_python(meta.get("decode"))
+    except ValidationError as error:
+        fault = error.errors()[0]
+        reason = f"{'.'.join(map(str, ('decode', *fault['loc'])))}: {fault['msg']}"
+        raise InputError(f"{folder / WEIGHTS}: its header is not a supernet's: {reason}") from None
+    except ValueError as error:
+        raise InputError(f"{folder / WEIGHTS}: its header is not a supernet's: skeleton: {error}") from None
     net = build(space.largest(), joints=len(skeleton))
     for name, layer in net.named_modules():
         sizes = [int(k.rpartition(".")[2]) for k in tensors if k.startswith(f"{name}.transforms.")]
@@ -67,4 +76,4 @@ def load_supernet(folder: Path, device: torch.device | str = "cpu") -> Supernet:
         first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
         raise InputError(f"{folder / WEIGHTS}: does not fit {folder / SPACE}: {first}") from None
     net.eval().to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return Supernet(net, space, skeleton, DecodeSettings(**meta["decode"]))
+    return Supernet(net, space, skeleton, decode)

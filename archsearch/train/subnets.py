@@ -1,16 +1,19 @@
 """Which sub-nets a step of once-for-all training runs.
 
 Sources: the sandwich rule of Universally Slimmable Networks (Yu & Huang, ICCV 2019, section 3.1); progressive shrinking
-of Once-for-All (Cai et al., ICLR 2020, section 3.3); single path (Guo et al., ECCV 2020); strict fairness of FairNAS
-(Chu et al., ICCV 2021, section 3.2).
+of Once-for-All (Cai et al., ICLR 2020, section 3.3), which begins with the largest net alone; single path (Guo et al.,
+ECCV 2020); strict fairness of FairNAS (Chu et al., ICCV 2021, section 3.2); a teacher that comes in slowly (the ramp-up
+of Mean Teachers, Tarvainen & Valpola, NeurIPS 2017). BigNAS (Yu et al., ECCV 2020) gives the largest net its full input
+size in every step; here the sub-nets of a step share one, and ``size_weights`` says how often each is drawn.
 """
 
 from __future__ import annotations
 
 import fnmatch
 import itertools
+import math
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -40,6 +43,9 @@ class SupernetSettings(Settings):
     strategy: Literal["sandwich", "fair", "single_path"] = "sandwich"
     random: int = Field(2, ge=0)  # random sub-nets a step; sandwich: besides the largest and the smallest
     teacher_weight: float = Field(0.5, ge=0, le=1)  # of the largest net's heatmaps in the others' targets; a sandwich's
+    teacher_ramp: float = Field(0.0, ge=0, le=1)  # part of all steps over which that weight rises evenly from 0
+    largest_weight: float = Field(1.0, gt=0)  # of the largest net's loss in the step's mean, the others have 1; same
+    size_weights: tuple[Annotated[float, Field(ge=0)], ...] | None = None  # how often, smallest size first; None: alike
     phases: tuple[Phase, ...] = Field((Phase(until=1.0),), min_length=1)  # progressive shrinking
     kernel_transforms: bool = False  # smaller kernels by learned maps of the centres of larger ones
     zero_init: bool = True  # the last normalisation of every residual begins at zero, so that blocks begin as identity
@@ -57,12 +63,21 @@ class SupernetSettings(Settings):
     def _is_consistent(self) -> SupernetSettings:
         if self.strategy != "sandwich" and self.teacher_weight:
             raise ValueError(f"teacher_weight {self.teacher_weight}: only a sandwich has a teacher, its largest net")
+        if self.strategy != "sandwich" and self.largest_weight != 1:
+            raise ValueError(f"largest_weight {self.largest_weight}: only a sandwich always runs its largest net")
+        if self.size_weights is not None and not sum(self.size_weights) > 0:
+            raise ValueError(f"size_weights {self.size_weights}: at least one must be positive")
         if self.strategy != "sandwich" and self.random < 1:
             raise ValueError(f"random {self.random}: {self.strategy} runs nothing but random sub-nets")
         ends = [phase.until for phase in self.phases]
         if ends[-1] != 1 or any(a >= b for a, b in itertools.pairwise(ends)):
             raise ValueError(f"phases end at {ends}: parts of the training that rise to 1 are needed")
         return self
+
+    def teaches(self, step: int, steps: int) -> float:
+        """The weight of the teacher's heatmaps in step ``step`` (from 0) of ``steps``."""
+        ramp = self.teacher_ramp * steps
+        return self.teacher_weight * min(1.0, (step + 1) / ramp if ramp else 1.0)
 
     def phase(self, step: int, steps: int) -> int:
         """The number of the phase that step ``step`` (from 0) of ``steps`` belongs to."""
@@ -74,12 +89,27 @@ class SupernetSettings(Settings):
         return self.phases[number] if step == 0 or self.phase(step - 1, steps) != number else None
 
 
-def check_patterns(space: Space[Arch], settings: SupernetSettings) -> None:
-    """Raises ``ValueError`` where a phase opens what the space does not have."""
+def check_settings(space: Space[Arch], settings: SupernetSettings) -> None:
+    """Raises ``ValueError`` where the settings speak of what the space does not have, or cannot be kept in it."""
     paths = [hole.path for hole in space.holes]
-    for pattern in (p for phase in settings.phases for p in phase.open):
+    patterns = [pattern for phase in settings.phases for pattern in phase.open]
+    for pattern in patterns:
         if not fnmatch.filter(paths, pattern):
             raise ValueError(f"phase opens {pattern!r}: {space.name} has no such hole, as {paths[0]} is one")
+    sizes: tuple[Any, ...] = next((hole.options for hole in space.holes if hole.path in RESOLUTIONS), (None,))
+    if settings.size_weights is not None and len(settings.size_weights) != len(sizes):
+        raise ValueError(f"size_weights {settings.size_weights}: {space.name} has {len(sizes)} input sizes")
+    if settings.strategy == "fair":
+        counts = {
+            len(hole.options)
+            for hole in space.holes
+            if hole.path not in RESOLUTIONS and any(fnmatch.fnmatchcase(hole.path, pattern) for pattern in patterns)
+        }
+        if settings.random % math.lcm(*counts):
+            raise ValueError(
+                f"random {settings.random}: fair sampling in {space.name}, with choices of {sorted(counts)} options, "
+                f"needs a multiple of {math.lcm(*counts)}"
+            )
 
 
 def subnets(space: Space[Arch], settings: SupernetSettings, *, seed: int, step: int, steps: int) -> list[Arch]:
@@ -98,7 +128,7 @@ def subnets(space: Space[Arch], settings: SupernetSettings, *, seed: int, step: 
             if not any(fnmatch.fnmatchcase(path, pattern) for pattern in patterns):
                 return extreme(options, largest=True)
             if path in RESOLUTIONS:
-                return shared.setdefault(path, options[int(size_rng.integers(len(options)))])
+                return shared.setdefault(path, _size(options, settings.size_weights, size_rng))
             return inner(path, options)
 
         return pick
@@ -120,6 +150,14 @@ def subnets(space: Space[Arch], settings: SupernetSettings, *, seed: int, step: 
         picks = [end(largest=True), end(largest=False), *picks]
     drawn = [space.fill(with_closed(pick)) for pick in picks]
     return list(dict.fromkeys(drawn)) if settings.strategy == "sandwich" else drawn
+
+
+def _size(options: tuple[Any, ...], weights: tuple[float, ...] | None, rng: np.random.Generator) -> Any:
+    """A random input size, as often as its weight says."""
+    if weights is None:
+        return options[int(rng.integers(len(options)))]
+    parts = np.array(weights) / sum(weights)
+    return sorted(options)[int(rng.choice(len(options), p=parts))]
 
 
 def extreme(options: tuple[Any, ...], *, largest: bool) -> Any:

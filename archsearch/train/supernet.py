@@ -68,25 +68,29 @@ class SupernetTask:
         return alone.batch(indices, place, seed=seed, step=step, first=first)
 
     def backward(self, net: nn.Module, batch: Batch, place: Place, step: int) -> LossParts:
-        """See :class:`archsearch.train.task.Task`; the losses are means over the sub-nets."""
+        """See :class:`archsearch.train.task.Task`; the losses are means over the sub-nets, as they count."""
         targets = Targets(batch.joints_NPJ3, batch.masks_NHW, batch.size_hw, self.loss)
         teacher: list[Tensor] | None = None
-        archs = self.archs(step)
+        archs, settings = self.archs(step), self.supernet
+        taught = settings.strategy == "sandwich" and settings.teacher_weight > 0
+        counts = [1.0] * len(archs)
+        if settings.strategy == "sandwich":
+            counts[0] = settings.largest_weight
         losses = []
-        for arch in archs:
+        for arch, count in zip(archs, counts, strict=True):
             outputs = run(net, place, batch.images_N3HW, arch)
             parts = bottom_up_loss(
                 outputs,
                 targets,
                 teacher=teacher,
-                teacher_weight=self.supernet.teacher_weight,
+                teacher_weight=settings.teaches(step, self.steps),
                 mean=place.processes.mean,
             )
-            (parts.total / len(archs)).backward()  # type: ignore[no-untyped-call]
+            (parts.total * (count / sum(counts))).backward()  # type: ignore[no-untyped-call]
             losses.append(_detached(parts))
-            if teacher is None and self.supernet.strategy == "sandwich" and self.supernet.teacher_weight:
+            if taught and teacher is None:
                 teacher = [output.detach() for output in outputs]
-        return _mean(losses)
+        return _mean(losses, counts)
 
 
 def _detached(parts: LossParts) -> LossParts:
@@ -94,9 +98,10 @@ def _detached(parts: LossParts) -> LossParts:
     return LossParts(parts.total.detach(), heatmaps, parts.pull.detach(), parts.push.detach())
 
 
-def _mean(losses: list[LossParts]) -> LossParts:
+def _mean(losses: list[LossParts], counts: list[float]) -> LossParts:
     def mean(values: list[Tensor]) -> Tensor:
-        return torch.stack(values).mean()
+        parts = torch.tensor(counts, dtype=values[0].dtype, device=values[0].device) / sum(counts)
+        return torch.stack(values) @ parts
 
     maps = zip(*(parts.heatmaps for parts in losses), strict=False)
     return LossParts(

@@ -1,32 +1,64 @@
 """Cosines of gradients by hand, and places that people can read; the run is in test_supernet_study.py."""
 
+import copy
 from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
+from train import tiny
 
-from archsearch.experiments.conflict import _with, cells, place_of, shared_cosine
+from archsearch.experiments.conflict import Gradient, _with, cells, place_of, references, shared_cosine, used_entries
 from archsearch.files import resources
-from archsearch.nets.zoo import load_space
+from archsearch.nets.zoo import extract, load_space
 from archsearch.runs import Run
 
 SHIPPED = sorted(path.stem for path in resources("search_spaces").glob("*.yaml"))
 
 
+def gradient(values: list[Tensor | None], used: list[list[int]] | None = None) -> Gradient:
+    """``used``: 1 for each entry that the sub-net uses; None: all."""
+    masks = [torch.ones(1) if v is None else torch.ones_like(v) for v in values] if used is None else used
+    return Gradient(values, [torch.as_tensor(mask).bool() for mask in masks])
+
+
 def test_a_gradient_agrees_with_itself_and_fights_its_negative() -> None:
     a = [torch.randn(3, 4), None, torch.randn(5)]
     negative = [None if t is None else -t for t in a]
-    assert shared_cosine(a, a) == pytest.approx(1)
-    assert shared_cosine(a, negative) == pytest.approx(-1)
-    assert shared_cosine(a, [None if t is None else 7 * t for t in a]) == pytest.approx(1)
+    assert shared_cosine(gradient(a), gradient(a)) == pytest.approx(1)
+    assert shared_cosine(gradient(a), gradient(negative)) == pytest.approx(-1)
+    assert shared_cosine(gradient(a), gradient([None if t is None else 7 * t for t in a])) == pytest.approx(1)
 
 
 def test_only_weights_that_both_use_count() -> None:
-    a = [torch.tensor([3.0, 4.0, 9.0]), torch.tensor([5.0]), None]
-    b = [torch.tensor([4.0, 3.0, 0.0]), None, torch.tensor([2.0])]
+    a = gradient([torch.tensor([3.0, 4.0, 9.0]), torch.tensor([5.0]), None])
+    b = gradient([torch.tensor([4.0, 3.0, 0.0]), None, torch.tensor([2.0])], [[1, 1, 0], [0], [1]])
     assert shared_cosine(a, b) == pytest.approx(24 / 25)
-    assert shared_cosine([torch.tensor([1.0, 0.0])], [torch.tensor([0.0, 1.0])]) is None
-    assert shared_cosine([None], [torch.ones(1)]) is None
+    assert shared_cosine(gradient([None]), gradient([torch.ones(1)])) is None
+    assert shared_cosine(gradient([torch.zeros(2)]), gradient([torch.ones(2)])) is None
+
+
+def test_entries_that_happen_to_be_zero_count_where_both_use_them() -> None:
+    """What one sub-net wants of a weight that the other leaves alone is disagreement, not another weight."""
+    a, b = [torch.tensor([3.0, 4.0])], [torch.tensor([3.0, 0.0])]
+    assert shared_cosine(gradient(a), gradient(b)) == pytest.approx(3 / 5)
+    assert shared_cosine(gradient([torch.tensor([1.0, 0.0])]), gradient([torch.tensor([0.0, 1.0])])) == 0
+
+
+def test_the_entries_that_a_sub_net_uses_are_those_of_its_own_network_and_only_they_have_gradients() -> None:
+    net = tiny.shaken(tiny.net(kernel_transforms=True)).double().train()
+    for k, arch in enumerate(tiny.samples(6)):
+        empty = copy.deepcopy(net)
+        used = used_entries(empty, arch)
+        net.zero_grad(set_to_none=True)
+        x = torch.randn(2, 3, *arch.input_hw, generator=torch.Generator().manual_seed(k), dtype=torch.float64)
+        sum((out * torch.randn_like(out)).sum() for out in net(x, arch)).backward()  # type: ignore[union-attr]
+        masks = dict(zip((name for name, _ in net.named_parameters()), used, strict=True))
+        for name, p in net.named_parameters():
+            assert masks[name].shape == p.shape
+            assert p.grad is None or not p.grad[~masks[name]].any(), name
+        shared = [mask for name, mask in masks.items() if ".transforms." not in name]
+        assert sum(int(mask.sum()) for mask in shared) == sum(p.numel() for p in extract(net, arch).parameters())
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -86,3 +118,7 @@ def test_cells_are_means_of_the_newest_records_each_once(tmp_path: Path) -> None
     assert cell.cosine == pytest.approx(0.2)
     assert (cell.low, cell.count) == (-0.1, 2)
     assert cells(Run(tmp_path / "none")) == []
+    assert references(run) == []  # records of before they were kept
+    run.record("conflict_base", base=2, images=32, reference=0.4)
+    run.record("conflict_base", base=3, images=32, reference=None)
+    assert references(run) == [0.4]

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -24,9 +25,10 @@ from archsearch.report.rank import write_report as write_rank
 from archsearch.report.supernet import write_report as write_supernet
 from archsearch.runs import Run
 from archsearch.space import fingerprint
-from archsearch.train.checkpoint import load_tensors
+from archsearch.train.checkpoint import load_tensors, save_tensors
 from archsearch.train.processes import ALONE
 
+HRNET = load_space("embedded_hrnet_shrink").plain
 QUIET: dict[str, Any] = {"on_event": lambda *_: None, "should_stop": lambda: False}
 
 
@@ -59,7 +61,10 @@ def test_every_architecture_is_evaluated_once(finished: Run, tmp_path: Path, mon
     assert record["params"] == cost(a).params
     assert tiny.space().build(record["choices"]) == a
     assert record["ap_low"] <= record["ap"] <= record["ap_high"]
-    assert record["images"] == 6
+    assert (record["images"], record["calibration_images"], record["device"]) == (6, 8, "cpu")
+    assert len(record["ap_draws"]) == 10
+    known = [ap for ap in record["ap_draws"] if ap is not None]
+    assert np.quantile(known, [0.025, 0.975]) == pytest.approx([record["ap_low"], record["ap_high"]], abs=1e-4)
     more = estimate(run, finished, [b, c, a])
     assert more is not None
     assert len(jobs.messages) == 3
@@ -67,6 +72,8 @@ def test_every_architecture_is_evaluated_once(finished: Run, tmp_path: Path, mon
     assert len(run.records("candidate")) == 3
     estimate(run, finished, [a, b, c])
     assert len(jobs.jobs) == 3  # two workers, then one, then none
+    estimate(run, finished, [a], estimate={"calibration_images": 4, "bootstrap": 10})
+    assert len(jobs.jobs) == 4  # calibrated in another way it is another figure
 
 
 def test_a_stopped_estimate_goes_on_where_it_was(
@@ -130,6 +137,13 @@ def test_data_with_other_joints_are_refused(finished: Run) -> None:
         ({"supernet": {"phases": [{"until": 1, "open": ["/width"]}]}}, "phase opens '/width': space has no such hole"),
         ({"subnets": -1}, "greater than or equal to 0"),
         ({"processes": 3}, "batch 8 cannot be shared equally by 3 processes"),
+        ({"space": {**HRNET, "input_hw": [96, 64]}}, r"has input_hw \[96, 64\]: bottom-up training takes squares"),
+        ({"space": {**HRNET, "input_hw": {"choice": [[64, 64], [96, 64]]}}}, r"input_hw \[96, 64\]: bottom-up"),
+        ({"supernet": {"size_weights": [1]}}, r"size_weights \(1.0,\): space has 2 input sizes"),
+        (
+            {"supernet": {"strategy": "fair", "random": 4}},
+            r"random 4: fair sampling in space, with choices of \[2, 3\] options, needs a multiple of 6",
+        ),
         ({"space": "lite_hrnet"}, "top-down: supernets are trained bottom-up"),
     ],
 )
@@ -141,7 +155,7 @@ def test_studies_that_cannot_be_are_refused(changes: dict[str, Any], words: str)
 @pytest.mark.parametrize("strategy", ["sandwich", "fair", "single_path"])
 def test_a_resolved_study_is_the_same_study(strategy: str) -> None:
     """Processes and --resume read it back, and people repeat a run with it."""
-    study = made.study(supernet={"strategy": strategy})
+    study = made.study(supernet={"strategy": strategy, "random": 6, "size_weights": [1, 3]})
     plain = yaml.safe_load(yaml.safe_dump(resolved(study)))
     again = SupernetStudy.model_validate(plain)
     assert resolved(again) == resolved(study)
@@ -172,8 +186,9 @@ def test_a_study_trains_evaluates_and_compares(tmp_path: Path, monkeypatch: pyte
     assert run_supernet(study, run, **QUIET)
     (trained,) = run.records("trained")
     assert (trained["images_seen"], trained["processes"]) == (32, 1)
-    evaluations = {(r["config"], r["images_seen"]) for r in run.records("evaluation")}
-    assert evaluations >= {(end, images) for end in ("smallest", "largest") for images in (16, 32)}
+    own = [r for r in run.records("evaluation") if r["config"] == "supernet"]
+    evaluations = {(r["subnet"], r["images_seen"]) for r in own}
+    assert evaluations == {(end, images) for end in ("smallest", "largest") for images in (16, 32)}
     assert [r["name"] for r in run.records("landmark")] == ["smallest", "median", "largest", "random0"]
     results = {r["config"]: r for r in run.records("result")}
     assert set(results) == {"smallest", "median", "largest"}
@@ -181,7 +196,7 @@ def test_a_study_trains_evaluates_and_compares(tmp_path: Path, monkeypatch: pyte
     estimates = {r["fingerprint"]: r["ap"] for r in run.records("candidate")}
     for mark in run.records("landmark"):
         if mark["name"] in ("smallest", "largest"):  # the last evaluation along the way and the estimate are one figure
-            ways = [r for r in run.records("evaluation") if r["config"] == mark["name"] and r["images_seen"] == 32]
+            ways = [r for r in own if r["subnet"] == mark["name"] and r["images_seen"] == 32]
             assert estimates[mark["fingerprint"]] == ways[0]["ap"]
     assert not (run.path / "checkpoints" / "supernet").exists()
     rows = write_supernet(run)
@@ -204,6 +219,18 @@ def test_a_batch_is_shared_by_as_many_cores_as_divide_it(tmp_path: Path, monkeyp
         assert started == [expected] * expected
 
 
+def test_a_training_goes_on_with_as_many_processes_as_it_began_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(experiment, "run_jobs", made.Inline(stop_after=0))
+    monkeypatch.setattr(experiment, "cores", lambda: 4)
+    save_tensors(tmp_path / experiment.CHECKPOINTS / "state.safetensors", {}, {"processes": 2})
+    started: list[int] = []
+    monkeypatch.setattr(experiment, "Member", lambda *args: started.append(args[2].count))
+    assert not run_supernet(made.study(processes=None), Run(tmp_path), **QUIET)
+    assert started == [2, 2]
+
+
 def test_stopping_at_any_step_and_going_on_gives_the_same_bits(tmp_path: Path) -> None:
     """Across the phase that sorts channels, with averaged weights."""
     study = made.study()
@@ -211,7 +238,7 @@ def test_stopping_at_any_step_and_going_on_gives_the_same_bits(tmp_path: Path) -
     for run in (wholes, parts):
         run.path.mkdir()
     assert train_shared(study, wholes, ALONE, torch.device("cpu"), lambda _: None, lambda: False)
-    for stop_at in (2, 4, 5, 7):
+    for stop_at in (2, 4, 5):
         seen = [0]
 
         def count(message: dict[str, Any], seen: list[int] = seen) -> None:
@@ -291,6 +318,8 @@ def test_conflict_is_computed_once_and_reported(finished: Run, tmp_path: Path, m
     assert conflict.run_conflict(run, bases=2, **arguments)
     assert [job.base for job in jobs.jobs] == [0, 1]
     assert [r for r in run.records("conflict") if r["base"] == 0] == records
+    assert len(conflict.references(run)) == 2
+    assert all(-1 <= value <= 1 for value in conflict.references(run))
     assert conflict.run_conflict(run, bases=2, **arguments)
     assert len(jobs.jobs) == 2
     stopped = made.Inline(stop_after=0)

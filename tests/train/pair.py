@@ -14,7 +14,7 @@ from train import tiny
 
 from archsearch.data.batches import Batch
 from archsearch.jobs import Talk
-from archsearch.train.loop import train
+from archsearch.train.loop import Stopped, train
 from archsearch.train.processes import Processes, group, joined
 from archsearch.train.supernet import SupernetTask
 from archsearch.train.sync_norm import SyncBatchNorm
@@ -41,7 +41,42 @@ def work(half: Half, talk: Talk) -> dict[str, Any]:
         for sync in (True, False):
             torch.save(gradients(sync), half.folder / f"gradients-{sync}-{rank}.pt")
         torch.save(weights(half.folder / "checkpoint"), half.folder / f"weights{rank}.pt")
+        found["failure"] = [failure(half.folder / f"failure-{kind}", kind) for kind in ("evaluation", "last", "save")]
+        found["stopped"] = stopped(half.folder / "stopped", rank)
         return found
+
+
+def failure(folder: Path, kind: str) -> str:
+    """What this process raises where the first one cannot evaluate or write its checkpoint."""
+    settings = tiny.settings(images=3 * BATCH, evaluations=1 if kind == "last" else 3, checkpoint_s=0)
+    task = tiny.task(tiny.data(), settings, steps=3, random=0)
+    if kind == "save":
+        folder.write_text("a file where a folder should be")
+
+    def on_evaluation(*_: Any) -> None:
+        if kind != "save":
+            raise KeyError("no evaluation")
+
+    try:
+        train(tiny.net(), task, settings, seed=0, folder=folder, on_evaluation=on_evaluation)
+    except Exception as error:
+        return type(error).__name__
+    return "nothing"
+
+
+def stopped(folder: Path, rank: int) -> tuple[str, list[float]]:
+    """The second process is asked to stop after a step; the losses that this one reports."""
+    losses: list[float] = []
+    settings = tiny.settings(images=6 * BATCH, evaluations=1, checkpoint_s=99)
+    task = tiny.task(tiny.data(), settings, steps=6, random=0)
+    try:
+        train(
+            tiny.net(), task, settings, seed=0, folder=folder, on_step=lambda p: losses.append(p.loss),
+            should_stop=lambda: rank == 1 and len(losses) >= 2,
+        )  # fmt: skip
+    except Stopped:
+        return "Stopped", losses
+    return "", losses
 
 
 def conversation(processes: Processes) -> dict[str, Any]:
@@ -117,7 +152,8 @@ def gradients(sync: bool, part: slice | None = None) -> dict[str, Tensor | None]
         first, count = part.start, part.stop - part.start
     batch = task.batch(range(first, first + count), place, seed=0, step=2, first=first)
     task.backward(net, batch, place, 2)
-    processes.average_gradients(net)
+    means = processes.average_gradients(net, torch.tensor([processes.rank, 4.0], dtype=torch.float64))
+    assert means.tolist() == [0.5 if processes.count == 2 else 0.0, 4.0]
     return {name: None if p.grad is None else p.grad.clone() for name, p in net.named_parameters()}
 
 

@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 from train import pair, tiny
 
+from archsearch.files import InputError
 from archsearch.jobs import run_jobs
+from archsearch.train.loop import begun_with, train
 from archsearch.train.processes import ALONE, Processes, group, joined, own_device, under_torchrun
 
 Tensors = dict[str, Any]
@@ -101,6 +103,30 @@ def test_without_synchronised_statistics_gradients_are_the_mean_of_the_halves(bo
     whole = pair.gradients(False)
     differ = [n for n, g in whole.items() if g is not None and not close(one[n], g, 1e-3)]
     assert differ, "each half is normalised by itself: not the whole batch's gradient"
+
+
+def test_all_end_where_the_first_one_fails_alone(both: tuple[Path, list[Any]]) -> None:
+    """An evaluation that fails on the way, or at the very end, or a checkpoint that cannot be written."""
+    one, two = (result["failure"] for result in both[1])
+    assert one[:2] == ["KeyError", "KeyError"]
+    assert one[2] in ("FileExistsError", "NotADirectoryError")
+    assert two == ["OtherFailed"] * 3
+
+
+def test_a_stop_of_one_stops_all_and_they_report_one_loss(both: tuple[Path, list[Any]]) -> None:
+    one, two = (result["stopped"] for result in both[1])
+    assert one == two
+    assert one[0] == "Stopped"
+    assert len(one[1]) == 3
+    assert begun_with(both[0] / "stopped") == 2
+
+
+def test_a_checkpoint_of_two_processes_does_not_go_on_in_one(both: tuple[Path, list[Any]]) -> None:
+    settings = tiny.settings(images=6 * pair.BATCH)
+    task = tiny.task(tiny.data(), settings, steps=6, random=0)
+    with pytest.raises(InputError, match="began with 2 processes and cannot go on with 1: normalisation") as caught:
+        train(tiny.net(), task, settings, seed=0, folder=both[0] / "stopped")
+    assert str(both[0] / "stopped" / "state.safetensors") in str(caught.value)
 
 
 def test_three_steps_of_two_processes_end_where_one_ends(both: tuple[Path, list[Any]], tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from archsearch.files import InputError, write_text
 from archsearch.nets.zoo import build
 from archsearch.pose.bottomup import FAST_DECODE
 from archsearch.skeleton import COCO17
-from archsearch.train.checkpoint import save_model
+from archsearch.train.checkpoint import load_tensors, save_model, save_tensors
 from archsearch.train.stored import SPACE, Supernet, load_supernet, save_supernet
 from archsearch.train.sync_norm import synchronised
 
@@ -58,6 +58,20 @@ def test_what_is_no_supernet_is_refused_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"weights.safetensors: does not fit .*space.yaml: ") as caught:
         load_supernet(folder)
     assert "\n" not in str(caught.value)
+    write_text(folder / SPACE, text)
+    tensors, meta = load_tensors(folder / "weights.safetensors")
+    for changes, words in (
+        ({"skeleton": None}, "None is not a mapping of the fields of Skeleton"),
+        ({"skeleton": {**meta["skeleton"], "sigmas": [1]}}, "sigmas"),
+        ({"decode": {"nms_kernel": 4}}, "nms_kernel 4 is not an odd number"),
+        ({"decode": {"no_such": 1}}, "no_such"),
+        ({"decode": 3}, "header is not a supernet's: decode: "),
+    ):
+        save_tensors(folder / "weights.safetensors", tensors, {**meta, **changes})
+        with pytest.raises(InputError, match=words) as caught:
+            load_supernet(folder)
+        assert "\n" not in str(caught.value)
+        assert str(folder / "weights.safetensors") in str(caught.value)
     (folder / "weights.safetensors").unlink()
     with pytest.raises(InputError, match="no such file"):
         load_supernet(folder)

@@ -12,7 +12,7 @@ from train import tiny
 from archsearch.files import resources
 from archsearch.nets.zoo import Arch, is_bottom_up, load_space
 from archsearch.space import Space
-from archsearch.train.subnets import SupernetSettings, check_patterns, extreme, subnets
+from archsearch.train.subnets import SupernetSettings, check_settings, extreme, subnets
 
 SHIPPED = sorted(path.stem for path in resources("search_spaces").glob("*.yaml"))
 
@@ -132,6 +132,11 @@ def test_only_a_sandwich_has_a_teacher() -> None:
         ({"phases": [{"until": 0.5}, {"until": 0.5}, {"until": 1.0}]}, r"phases end at \[0.5, 0.5, 1.0\]"),
         ({"phases": []}, "at least 1 item"),
         ({"random": -1}, "greater than or equal to 0"),
+        ({"strategy": "fair", "largest_weight": 2}, "largest_weight 2.0: only a sandwich always runs its largest net"),
+        ({"largest_weight": 0}, "greater than 0"),
+        ({"size_weights": [0, 0]}, r"size_weights \(0.0, 0.0\): at least one must be positive"),
+        ({"size_weights": [-1, 2]}, "greater than or equal to 0"),
+        ({"teacher_ramp": 1.5}, "less than or equal to 1"),
         ({"teacher_weight": 1.5}, "less than or equal to 1"),
         ({"strategy": "all"}, "'sandwich', 'fair' or 'single_path'"),
         ({"weights": "/no/such/model"}, "/no/such/model: no such file"),
@@ -145,8 +150,39 @@ def test_settings_that_cannot_be_are_refused(changes: dict[str, Any], words: str
 def test_a_pattern_that_opens_nothing_is_refused() -> None:
     settings = SupernetSettings.model_validate({"phases": [{"until": 1.0, "open": ["*/kernel", "*/kernels"]}]})
     with pytest.raises(ValueError, match=r"phase opens '\*/kernels': tiny has no such hole, as /resolution is one"):
-        check_patterns(tiny.space(), settings)
-    check_patterns(tiny.space(), SupernetSettings.model_validate({}))
+        check_settings(tiny.space(), settings)
+    check_settings(tiny.space(), SupernetSettings.model_validate({}))
+
+
+def test_fair_sampling_needs_a_number_that_all_open_choices_divide() -> None:
+    """Choices of 2 and 3 options: 6; with kernels closed 2."""
+    fair = {"strategy": "fair", "random": 4}
+    with pytest.raises(ValueError, match=r"random 4: fair .* choices of \[2, 3\] options, needs a multiple of 6"):
+        check_settings(tiny.space(), SupernetSettings.model_validate(fair))
+    check_settings(tiny.space(), SupernetSettings.model_validate({**fair, "random": 12}))
+    phases = [{"until": 1.0, "open": ["/stem", "*/width", "*/times", "/resolution"]}]
+    check_settings(tiny.space(), SupernetSettings.model_validate({**fair, "phases": phases}))
+
+
+def test_input_sizes_are_drawn_as_often_as_their_weights_say() -> None:
+    weights = {"size_weights": [1, 3], "random": 0}
+    check_settings(tiny.space(), SupernetSettings.model_validate(weights))
+    sizes = Counter(drawn(step, steps=400, **weights)[0].input_hw[0] for step in range(400))
+    assert 70 < sizes[32] < 130
+    assert sizes[32] + sizes[48] == 400
+    assert {drawn(step, size_weights=[0, 1])[0].input_hw for step in range(20)} == {(48, 48)}
+    backward = tiny.space(resolution={"choice": [48, 32]})
+    same = [drawn(step, steps=400, space=backward, **weights)[0].input_hw[0] for step in range(400)]
+    assert Counter(same) == sizes, "smallest first, however the space lists them"
+    with pytest.raises(ValueError, match=r"size_weights \(1.0, 2.0, 3.0\): tiny has 2 input sizes"):
+        check_settings(tiny.space(), SupernetSettings.model_validate({"size_weights": [1, 2, 3]}))
+
+
+def test_a_teacher_comes_in_evenly() -> None:
+    ramped = SupernetSettings.model_validate({"teacher_weight": 0.5, "teacher_ramp": 0.4})
+    weights = [ramped.teaches(step, 10) for step in range(10)]
+    assert weights == pytest.approx([0.125, 0.25, 0.375] + 7 * [0.5])
+    assert {SupernetSettings.model_validate({}).teaches(step, 10) for step in range(10)} == {0.5}
 
 
 def test_settings_survive_a_file(tmp_path: Path) -> None:

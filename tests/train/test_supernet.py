@@ -143,6 +143,41 @@ def test_a_step_leaves_the_mean_of_the_gradients_of_its_sub_nets(data: Dataset) 
             assert torch.allclose(a.grad, b.grad, rtol=1e-4, atol=1e-6), name
 
 
+def test_the_largest_net_may_count_for_more(data: Dataset) -> None:
+    """Gradients are linear in what each counts: those of counts 1 and 3 give that of 2."""
+    chosen = tiny.settings()
+    found: dict[float, list[Tensor]] = {}
+    losses = {}
+    for count in (1.0, 2.0, 3.0):
+        task = Double(**vars(tiny.task(data, chosen, random=1, teacher_weight=0.0, largest_weight=count)))
+        net = tiny.net(chosen, zero_init=False).double().train()
+        batch = task.batch([0, 3], CPU, seed=0, step=1, first=0)
+        losses[count] = task.backward(net, batch, CPU, 1).total.item() * (count + 2)
+        found[count] = [p.grad * (count + 2) for p in net.parameters() if p.grad is not None]
+    for one, two, three in zip(found[1.0], found[2.0], found[3.0], strict=True):
+        assert torch.allclose(one + three, 2 * two, atol=1e-10)
+    assert losses[1.0] + losses[3.0] == pytest.approx(2 * losses[2.0])
+    assert losses[3.0] > losses[1.0]
+
+
+def test_a_ramp_teaches_nothing_at_first_and_all_in_the_end(data: Dataset) -> None:
+    chosen = tiny.settings()
+
+    def learned(step: int, steps: int, **changes: float) -> list[Tensor]:
+        task = dataclasses.replace(tiny.task(data, chosen, steps=steps, random=0, **changes), seed=1)
+        net = tiny.net(chosen).train()
+        task.backward(net, task.batch([1, 2], CPU, seed=0, step=0, first=0), CPU, step)
+        return [p.grad for p in net.parameters() if p.grad is not None]
+
+    def equal(a: list[Tensor], b: list[Tensor]) -> bool:
+        return all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+
+    ramp = {"teacher_weight": 0.8, "teacher_ramp": 0.5}
+    assert equal(learned(0, 16, **ramp), learned(0, 16, teacher_weight=0.1))
+    assert equal(learned(0, 2, **ramp), learned(0, 2, teacher_weight=0.8))
+    assert not equal(learned(0, 16, **ramp), learned(0, 16, teacher_weight=0.8))
+
+
 def test_what_no_sub_net_uses_has_no_gradient_and_does_not_move(data: Dataset, tmp_path: Path) -> None:
     chosen = tiny.settings(images=8, ema=0)
     one_block = {"strategy": "single_path", "random": 1}

@@ -6,16 +6,23 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from train import topdown_pair
 
 from archsearch.data.dataset import Dataset
 from archsearch.data.person_targets import person_heatmaps
 from archsearch.data.persons import annotated_persons
 from archsearch.data.scenes import scenes
+from archsearch.experiments.single import parse_study, run_training
+from archsearch.files import InputError
+from archsearch.jobs import run_jobs
 from archsearch.nets.zoo import as_arch, build
 from archsearch.pose.topdown import FAST_TOP_DOWN, OFFICIAL_TOP_DOWN, TopDownDecode
+from archsearch.runs import Run
 from archsearch.skeleton import COCO17
+from archsearch.space import to_plain
 from archsearch.train.checkpoint import load_model, save_model
 from archsearch.train.loop import Stopped, train
+from archsearch.train.processes import Processes
 from archsearch.train.topdown import FAST_LOSS, OFFICIAL_LOSS, PersonLoss, TopDownSettings, TopDownTask, person_loss
 
 ARCH = as_arch(
@@ -177,6 +184,49 @@ def test_photos_train_as_pixels_in_memory_do(data: Dataset, tmp_path: Path) -> N
     photos = dataclasses.replace(data, pixels_NHWC=None, read=lambda index: pixels[index])
     one, two = (run(d, tmp_path / d_name, settings())[1] for d, d_name in ((data, "a"), (photos, "b")))
     assert one == two
+
+
+# ------------------------------------------------------------------------------------------------------- two processes
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files of two gloo processes that did all that is tested here."""
+    folder = tmp_path_factory.mktemp("pair")
+    halves = [topdown_pair.Half(folder, Processes(rank, 2)) for rank in range(2)]
+    assert run_jobs(topdown_pair.work, halves, workers=2) == [{"count": 2}] * 2
+    return folder
+
+
+@pytest.mark.parametrize("preset", ["fast", "official"])
+def test_two_processes_learn_what_one_learns_from_their_batch(both: Path, preset: str, tmp_path: Path) -> None:
+    """Also quality focal loss, which is divided by the joints of the whole batch."""
+    for kind, expected in (
+        ("gradients", topdown_pair.gradients(preset)),
+        ("weights", topdown_pair.weights(preset, tmp_path)),
+    ):
+        one, two = (torch.load(both / f"{kind}-{preset}-{rank}.pt") for rank in range(2))
+        assert set(one) == set(expected)
+        for name, value in expected.items():
+            assert value.abs().max() > 0
+            assert torch.equal(one[name], two[name]), name
+            torch.testing.assert_close(one[name], value, rtol=1e-5, atol=1e-9)
+
+
+def test_a_training_alone_refuses_torchrun(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name, value in (("RANK", "1"), ("WORLD_SIZE", "2"), ("LOCAL_RANK", "1")):
+        monkeypatch.setenv(name, value)
+    fields = {
+        "kind": "train",
+        "name": "two",
+        "protocol": "top_down",
+        "arch": to_plain(ARCH),
+        "data": {"kind": "scenes", "train": 2, "val": 2},
+        "train": {"images": 8},
+    }
+    study = parse_study(fields, tmp_path / "two.yaml")
+    with pytest.raises(InputError, match="torchrun started 2 processes: archsearch train is one process"):
+        run_training(study, Run(tmp_path), on_event=None, should_stop=None)
 
 
 # --------------------------------------------------------------------------------------------------------------- models

@@ -1,0 +1,110 @@
+"""Tables of a whole small space: the shipped one, and one made from a supernet that was never trained."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from experiments import made
+from train import tiny
+
+from archsearch.costs.fast import CostModel
+from archsearch.experiments import benchmark, candidates
+from archsearch.experiments.benchmark import every, run_table, source
+from archsearch.experiments.candidates import EstimateSettings
+from archsearch.experiments.rank import read_benchmark
+from archsearch.files import InputError, resources
+from archsearch.nets.zoo import Arch, load_space
+from archsearch.runs import Run
+from archsearch.space import Space, fingerprint
+
+QUIET: dict[str, Any] = {"on_event": lambda *_: None, "should_stop": lambda: False}
+SMALL = {**tiny.LITEPOSE, "stem": 4, "stages": [
+    {"width": 8, "stride": 2, "blocks": {"repeat": {"kernel": 3, "expand": 1}, "times": [1, 2]}},
+    *tiny.LITEPOSE["stages"][1:],
+], "head": {"filters": [8, 4]}}  # fmt: skip
+
+
+def small(**changes: Any) -> Space[Arch]:
+    return Space(Arch, {**SMALL, **changes}, "small")
+
+
+@pytest.fixture(scope="module")
+def shipped() -> Path:
+    return resources("search_spaces") / "embedded_table.jsonl"
+
+
+def test_the_shipped_table_has_every_architecture_once(shipped: Path) -> None:
+    space, rows = load_space("embedded_table"), read_benchmark(shipped)
+    costs = CostModel(space)
+    assert len(rows) == space.size == 768
+    seen = set()
+    for row in rows:
+        arch = space.build(row["choices"])
+        assert set(row["choices"]) == {hole.path for hole in space.holes}
+        assert fingerprint(arch) == row["fingerprint"]
+        assert (costs(arch).macs, costs(arch).params) == (row["macs"], row["params"])
+        seen.add(fingerprint(arch))
+    assert len(seen) == 768
+    assert [row["macs"] for row in rows] == sorted(row["macs"] for row in rows)
+
+
+def test_the_shipped_table_says_where_it_comes_from_and_is_no_noise(shipped: Path) -> None:
+    origin = json.loads(shipped.read_text().splitlines()[0])["source"]
+    assert origin["data"]["kind"] == "scenes"
+    assert origin["supernet"]["study"] == "embedded_supernet"
+    assert "/" not in str(origin["supernet"]["run"])
+    rows = read_benchmark(shipped)
+    aps = np.array([row["supernet_ap"] for row in rows])
+    assert np.corrcoef(aps, np.log([row["macs"] for row in rows]))[0, 1] > 0.5
+    assert np.ptp(aps) > 0.1
+    assert {row["alone_ap"] for row in rows} == {None}
+
+
+def test_every_architecture_of_the_shipped_table_is_in_the_supernets_space() -> None:
+    large = load_space("embedded_litepose")
+    assert all(arch in large for arch in every(load_space("embedded_table")))
+
+
+def test_all_architectures_of_a_space_are_gone_through() -> None:
+    assert len(every(small())) == small().size == 4
+    assert len({fingerprint(arch) for arch in every(tiny.space(resolution=32))}) == tiny.space(resolution=32).size
+    with pytest.raises(InputError, match=r"embedded_litepose: .* ways to choose, a table has 50,000 at most"):
+        every(load_space("embedded_litepose"))
+
+
+def test_a_table_is_made_goes_on_and_says_where_it_comes_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    net, run = made.supernet(tmp_path / "net" / "20260101-000000"), Run(tmp_path)
+    estimate = EstimateSettings.model_validate({"calibration_images": 4, "bootstrap": 10})
+    where: dict[str, Any] = {"device": "cpu", "workers": 1, **QUIET}
+    monkeypatch.setattr(candidates, "run_jobs", made.Inline(stop_after=1))
+    assert run_table(small(), net.path, estimate, run, **where) is None
+    jobs = made.Inline()
+    monkeypatch.setattr(candidates, "run_jobs", jobs)
+    rows = run_table(small(), net.path, estimate, run, **where)
+    assert rows is not None
+    assert len(jobs.messages) == 3
+    assert {fingerprint(small().build(row["choices"])) for row in rows} == {r["fingerprint"] for r in rows}
+    assert [row["macs"] for row in rows] == sorted(row["macs"] for row in rows)
+    assert {(row["alone_ap"], tuple(row["alone_aps"])) for row in rows} == {(None, ())}
+    origin = source(small(), net.path, estimate)
+    assert origin["estimate"]["calibration_images"] == 4
+    assert origin["supernet"]["run"] == "20260101-000000"
+    assert str(tmp_path) not in json.dumps(origin)
+
+
+def test_a_space_that_the_supernet_does_not_hold_is_refused(tmp_path: Path) -> None:
+    net = made.supernet(tmp_path / "20260101-000000")
+    estimate = EstimateSettings.model_validate({"calibration_images": 4, "bootstrap": 10})
+    with pytest.raises(InputError, match=r"small: not within the supernet's space: .*/stem") as caught:
+        run_table(small(stem=6), net.path, estimate, Run(tmp_path), device="cpu", workers=1, **QUIET)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_bound_is_on_ways_to_choose(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(benchmark, "MOST", 3)
+    with pytest.raises(InputError, match="small: 4 ways to choose, a table has 3 at most"):
+        every(small())
