@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,12 +20,23 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from archsearch.data.dataset import Dataset
+    from archsearch.experiments.methods import OnResults
     from archsearch.train.checkpoint import Model
 
 app = typer.Typer()
 
 Detections = Annotated[
     Path | None, typer.Option(help="Top-down: boxes to look for people in, in COCO detections format.")
+]
+Scales = Annotated[
+    list[float] | None,
+    typer.Option(
+        "--scale",
+        help="Bottom-up: see the images at this part of the input's size, too; say it again for more of them.",
+    ),
+]
+Flip = Annotated[
+    bool | None, typer.Option("--flip/--no-flip", help="See mirrored images, too; default: as the model's study says.")
 ]
 
 
@@ -38,28 +50,37 @@ def evaluate_model(
         Path | None, typer.Option(help="MPII: head boxes for PCKh, gt_valid.mat or a JSON list of boxes.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Write the predictions here, in COCO results format.")] = None,
+    scale: Scales = None,
+    flip: Flip = None,
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Average precision of a trained model on a data set in COCO's or MPII's format; with --heads PCKh, too.
 
-    A top-down network looks for one person in each annotated box, or in each box of --detections.
+    A top-down network looks for one person in each annotated box, or in each box of --detections. --scale 0.5 --scale 1
+    --scale 2 is the papers' multi-scale test. Of annotations without people (COCO's test-dev) only --out is written.
     """
     from archsearch.data.formats import load_annotated
     from archsearch.environment import choose_device
-    from archsearch.experiments.methods import scored
+    from archsearch.experiments.methods import evaluated
     from archsearch.pose.evaluate import bootstrap, write_results
     from archsearch.train.checkpoint import load_model
 
     chosen = choose_device(device)
-    loaded = load_model(model_folder(model), chosen)
+    loaded = _tested(model, load_model(model_folder(model), chosen), scale, flip)
     _check_boxes(model, loaded, detections=detections)
     dataset = load_annotated(annotations, images, skeleton=loaded.skeleton, heads=heads)
-    results, boxes = _results(loaded, dataset, detections, chosen)
-    scores, pckh = scored(dataset, results)
+    find, boxes = _finding(loaded, dataset, detections, chosen)
+    if out is not None and not dataset.annotations["annotations"]:
+        results = find(lambda _: None)
+        write_results(out, results)
+        print(f"{out}: {len(results)} results; {annotations} has nobody to compare them with")
+        return
+    found = evaluated(dataset, find)
+    scores, pckh = found.scores, found.pckh
     interval = bootstrap(scores)
     if out is not None:
-        write_results(out, results)
+        write_results(out, found.results)
     figures: dict[str, Any] = {**scores.summary(), "ap_low": interval.low, "ap_high": interval.high}
     if as_json:
         extra = {"boxes": boxes, "pckh": None if pckh is None else pckh.summary()}
@@ -82,32 +103,51 @@ def _check_boxes(model: Path, loaded: Model, **given: Path | None) -> None:
             raise InputError(f"--{option} {path}: {model} is a bottom-up network, which finds people without boxes")
 
 
-def _results(
+def _tested(model: Path, loaded: Model, scales: list[float] | None, flip: bool | None) -> Model:
+    """A model with the test that the options ask for. Raises ``InputError`` where a top-down one is given scales."""
+    from archsearch.pose.bottomup import DecodeSettings, check_scales
+
+    decode = loaded.decode
+    if flip is not None:
+        decode = dataclasses.replace(decode, flip=flip)
+    if scales:
+        if not isinstance(decode, DecodeSettings):
+            raise InputError(f"--scale {scales[0]}: {model} is a top-down network, which sees every box at one size")
+        decode = dataclasses.replace(decode, scales=tuple(scales))
+        check_scales(decode, min(loaded.arch.input_hw), loaded.arch)
+    return dataclasses.replace(loaded, decode=decode)
+
+
+def _finding(
     loaded: Model, dataset: Dataset, detections: Path | None, device: torch.device
-) -> tuple[list[dict[str, Any]], str | None]:
-    """COCO results of a model on a data set, and what boxes they were found in: None for a bottom-up one."""
-    from archsearch.experiments.methods import boxes_for, find_in_boxes
+) -> tuple[Callable[[OnResults], list[dict[str, Any]]], str | None]:
+    """A function that finds people in a data set, as ``experiments.methods.evaluated`` takes it, and what boxes it
+    looks in: None for a bottom-up network."""
+    from archsearch.experiments.methods import boxes_for, find_in_boxes, helpers
     from archsearch.pose import bottomup, topdown
 
-    input_hw = loaded.arch.input_hw
-    decode, persons = loaded.decode, None
-    if isinstance(decode, topdown.TopDownDecode):
-        persons = boxes_for(dataset, detections)
-    done, total = 0, len(dataset) if persons is None else len(persons)
-    with board(screen) as shown:
+    decode, input_hw = loaded.decode, loaded.arch.input_hw
+    persons = boxes_for(dataset, detections) if isinstance(decode, topdown.TopDownDecode) else None
+    total = len(dataset) if persons is None else len(persons)
 
-        def on_part(count: int) -> None:
-            nonlocal done
-            done += count
-            shown.show("images" if persons is None else "boxes", "", done, total)
+    def find(on_results: OnResults) -> list[dict[str, Any]]:
+        done = 0
+        with board(screen) as shown:
 
-        if isinstance(decode, topdown.TopDownDecode):
-            assert persons is not None
-            results = find_in_boxes(loaded.net, dataset, decode, input_hw, persons, device, on_part)
-            return results, f"{total} {persons.source}"
-        return bottomup.predict(
-            loaded.net, dataset, decode, size_px=min(input_hw), device=device, on_image=on_part
-        ), None  # fmt: skip
+            def on_part(count: int) -> None:
+                nonlocal done
+                done += count
+                shown.show("images" if persons is None else "boxes", "", done, total)
+
+            if isinstance(decode, topdown.TopDownDecode):
+                assert persons is not None
+                return find_in_boxes(loaded.net, dataset, decode, input_hw, persons, device, on_part, on_results)
+            return bottomup.predict(
+                loaded.net, dataset, decode, size_px=min(input_hw), device=device, workers=helpers(device),
+                on_image=on_part, on_results=on_results,
+            )  # fmt: skip
+
+    return find, None if persons is None else f"{total} {persons.source}"
 
 
 @app.command(epilog="Example: archsearch predict runs/overfit_photos/20260101-120000 photo.jpg --out drawn/")
@@ -119,6 +159,8 @@ def predict(
         Path | None, typer.Option(help="Top-down: a JSON of annotations of these photos, for people's boxes.")
     ] = None,
     detections: Detections = None,
+    scale: Scales = None,
+    flip: Flip = None,
     device: Device = "auto",
     threshold: Annotated[float, typer.Option(help="People with a lower score are left out of the drawing.")] = 0.1,
 ) -> None:
@@ -136,7 +178,7 @@ def predict(
 
     paths = _image_files(photos)
     chosen = choose_device(device)
-    loaded = load_model(model_folder(model), chosen)
+    loaded = _tested(model, load_model(model_folder(model), chosen), scale, flip)
     _check_boxes(model, loaded, annotations=annotations, detections=detections)
     find = _finder(loaded, paths, annotations, detections, chosen)
     found: dict[str, Any] = {}

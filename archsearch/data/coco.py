@@ -67,6 +67,8 @@ def parse_coco(content: Any, source: Path, skeleton: Skeleton | None = None) -> 
     """:func:`open_coco` of what was read from ``source``."""
     if not isinstance(content, dict):
         raise InputError(f"{source}: {shown(content)}: a COCO keypoints file is an object")
+    if skeleton is not None and "annotations" not in content:  # COCO's test-dev: images that only its server can judge
+        content = {**content, "annotations": []}
     for field in ("images", "annotations"):
         if not isinstance(content.get(field), list):
             raise InputError(f"{source}: {_no_list(content, field)}: a COCO keypoints file has one")
@@ -86,6 +88,7 @@ def load_coco(annotations: Path | str, images: Path | str, *, skeleton: Skeleton
     Without ``skeleton``, the one whose joint names the JSON's categories list; if they list none, a known one with as
     many joints as the annotations have. Images are in the order of the JSON. ``ImageInfo`` lists the people with at
     least one labelled joint; the segmentations of crowds and of people without labelled joints become ``ignore``.
+    With a ``skeleton``, a file without a list of annotations (COCO's ``image_info_test-dev2017.json``) has no people.
     A missing ``area`` is 0.53 of the box's (CrowdPose), a missing ``num_keypoints`` is counted. ``annotations`` of the
     result has these filled in, and no segmentations. Annotations of categories without keypoints, where others have
     them, are left out.

@@ -65,9 +65,11 @@ def read_detections(path: Path | str, image_ids: Sequence[int], categories: Coll
 
 def detected_persons(dataset: Dataset, path: Path | str) -> Persons:
     """A detector's boxes of people in a data set's images. Raises ``InputError`` as :func:`read_detections`."""
-    people = [category["id"] for category in dataset.annotations["categories"]]
-    with_joints = [category["id"] for category in dataset.annotations["categories"] if category.get("keypoints")]
-    found = read_detections(path, [info.id for info in dataset.images], with_joints or people)
+    categories = dataset.annotations["categories"]
+    with_joints = [category["id"] for category in categories if category.get("keypoints")]
+    people = [category["id"] for category in categories if category.get("name") == "person"]
+    wanted = with_joints or people or [category["id"] for category in categories]
+    found = read_detections(path, [info.id for info in dataset.images], wanted)
     joints_KJ3 = np.zeros((len(found.images_K), len(dataset.skeleton), 3), np.float32)
     left_out = [
         f"{count} {what}" for count, what in ((found.elsewhere, "of other images"), (found.others, "unusable")) if count

@@ -99,22 +99,30 @@ def resize_matrix(height: int, width: int, size_px: int) -> Matrix:
     )
 
 
-def official_resize(height: int, width: int, short_px: int, multiple: int = 64) -> tuple[Matrix, tuple[int, int]]:
+def official_resize(
+    height: int, width: int, short_px: int, multiple: int = 64, *, scale: float = 1.0, smallest: float = 1.0
+) -> tuple[Matrix, tuple[int, int]]:
     """The matrix (2, 3) and the input's (height, width) with which the official pipelines evaluate.
 
     The short side goes to ``short_px`` (up to a multiple), the long one keeps the ratio and is padded on both sides to
     a multiple. Unlike :func:`resize_matrix` theirs maps the image's middle, rounded to a whole number, to half of the
     input's size.
+
+    In a test at several scales the input of the ``smallest`` one has sides of multiples, and the one of ``scale`` is as
+    many times larger (HigherHRNet's released code).
     """
-    short_side = math.ceil(short_px / multiple) * multiple
-    scale = short_side / min(height, width)
+    least = int((smallest * short_px + multiple - 1) // multiple * multiple)
 
     def fitted(side: int) -> int:
-        return int((scale * side + multiple - 1) // multiple) * multiple
+        """The side at this scale; the released code cuts off what rounding errors leave below a whole number."""
+        at_smallest = int((least / min(height, width) * side + multiple - 1) // multiple) * multiple
+        return round(at_smallest * scale / smallest)
 
+    short_side = round(least * scale / smallest)
     out_height, out_width = (fitted(height), short_side) if width < height else (short_side, fitted(width))
+    zoom = short_side / min(height, width)
     centre_x, centre_y = int(width / 2 + 0.5), int(height / 2 + 0.5)
-    matrix = np.array([[scale, 0.0, out_width / 2 - scale * centre_x], [0.0, scale, out_height / 2 - scale * centre_y]])
+    matrix = np.array([[zoom, 0.0, out_width / 2 - zoom * centre_x], [0.0, zoom, out_height / 2 - zoom * centre_y]])
     return matrix, (out_height, out_width)
 
 

@@ -16,7 +16,7 @@ from archsearch.data.persons import Persons, annotated_persons, annotation_ids
 from archsearch.files import InputError
 from archsearch.nets.zoo import Arch, is_bottom_up
 from archsearch.pose import bottomup, topdown
-from archsearch.pose.evaluate import Scores, evaluate
+from archsearch.pose.evaluate import Evaluation, Scores
 from archsearch.pose.pckh import PckhScores, evaluate_pckh
 from archsearch.train.init import first_weights
 from archsearch.train.settings import LoopSettings, TrainSettings
@@ -24,6 +24,7 @@ from archsearch.train.task import BottomUpTask, Task
 from archsearch.train.topdown import TopDownSettings, TopDownTask
 
 Protocols = Literal["bottom_up", "top_down"]
+OnResults = Callable[[list[dict[str, Any]]], None]  # is given all results of an image
 
 
 class Method(Protocol):
@@ -44,17 +45,26 @@ class Method(Protocol):
         """What is learned from a data set. Raises ``InputError`` where there is nothing to learn from."""
 
     def results(
-        self, net: nn.Module, dataset: Dataset, device: torch.device, on_part: Callable[[int], None]
+        self,
+        net: nn.Module,
+        dataset: Dataset,
+        device: torch.device,
+        on_part: Callable[[int], None],
+        on_results: OnResults = lambda _: None,
     ) -> list[dict[str, Any]]:
-        """COCO results of a network on a data set; ``on_part`` is called along the way."""
+        """COCO results of a network on a data set; ``on_part`` is called along the way, ``on_results`` is given all
+        results of an image while the network goes on."""
 
 
 @dataclass(frozen=True)
 class BottomUp:
-    """All people of an image at once."""
+    """All people of an image at once. Raises ``ValueError`` where the network cannot take the input of a scale."""
 
     arch: Arch
     settings: TrainSettings
+
+    def __post_init__(self) -> None:
+        bottomup.check_scales(self.decode, self.size_px, self.arch)
 
     @property
     def decode(self) -> bottomup.DecodeSettings:
@@ -76,7 +86,12 @@ class BottomUp:
         return BottomUpTask(dataset, self.size_px, self.settings.augmentation, self.settings.loss)
 
     def results(
-        self, net: nn.Module, dataset: Dataset, device: torch.device, on_part: Callable[[int], None]
+        self,
+        net: nn.Module,
+        dataset: Dataset,
+        device: torch.device,
+        on_part: Callable[[int], None],
+        on_results: OnResults = lambda _: None,
     ) -> list[dict[str, Any]]:
         """See :class:`Method`."""
         return bottomup.predict(
@@ -85,8 +100,9 @@ class BottomUp:
             self.decode,
             size_px=self.size_px,
             device=device,
-            workers=_workers(device),
+            workers=helpers(device),
             on_image=on_part,
+            on_results=on_results,
         )
 
 
@@ -116,12 +132,18 @@ class TopDown:
         return TopDownTask(dataset, persons, crop, self.settings.augmentation, self.settings.loss)
 
     def results(
-        self, net: nn.Module, dataset: Dataset, device: torch.device, on_part: Callable[[int], None]
+        self,
+        net: nn.Module,
+        dataset: Dataset,
+        device: torch.device,
+        on_part: Callable[[int], None],
+        on_results: OnResults = lambda _: None,
     ) -> list[dict[str, Any]]:
         """See :class:`Method`."""
         return find_in_boxes(
-            net, dataset, self.decode, self.arch.input_hw, boxes_for(dataset, self.detections), device, on_part
-        )
+            net, dataset, self.decode, self.arch.input_hw, boxes_for(dataset, self.detections), device, on_part,
+            on_results,
+        )  # fmt: skip
 
 
 def boxes_for(dataset: Dataset, detections: Path | None) -> Persons:
@@ -137,24 +159,46 @@ def find_in_boxes(
     persons: Persons,
     device: torch.device,
     on_part: Callable[[int], None],
+    on_results: OnResults = lambda _: None,
 ) -> list[dict[str, Any]]:
     """COCO results of a top-down network in boxes.
 
     Where PCKh is to be told of annotated boxes, as on MPII, everybody has one result, with an ``annotation_id``.
     """
-    joints_KJ3 = topdown.find_joints(
-        net, dataset, persons, decode, input_hw=input_hw, device=device, workers=_workers(device), on_person=on_part
-    )
     if has_head_sizes(dataset) and persons.annotated:
-        return topdown.results_of_all(dataset, persons, joints_KJ3, decode, annotation_ids(dataset, persons))
-    return topdown.coco_results(dataset, persons, joints_KJ3, decode, input_hw)
+        joints_KJ3 = topdown.find_joints(
+            net, dataset, persons, decode, input_hw=input_hw, device=device, workers=helpers(device), on_person=on_part
+        )
+        results = topdown.results_of_all(dataset, persons, joints_KJ3, decode, annotation_ids(dataset, persons))
+        on_results(results)
+        return results
+    return topdown.predict(
+        net, dataset, persons, decode, input_hw=input_hw, device=device, workers=helpers(device), on_person=on_part,
+        on_results=on_results,
+    )  # fmt: skip
 
 
-def scored(dataset: Dataset, results: list[dict[str, Any]]) -> tuple[Scores, PckhScores | None]:
-    """Scores of results by OKS, and by PCKh where the data set has head sizes: where an evaluator is chosen."""
+@dataclass(frozen=True, eq=False)
+class Evaluated:
+    """What a network found in a data set's images, and how good that is."""
+
+    results: list[dict[str, Any]]  # COCO's format
+    scores: Scores
+    pckh: PckhScores | None  # of a data set with head sizes
+
+
+def evaluated(dataset: Dataset, find: Callable[[OnResults], list[dict[str, Any]]]) -> Evaluated:
+    """What ``find`` finds, with its scores by OKS, and by PCKh where the data set has head sizes: where an evaluator is
+    chosen.
+
+    ``find`` gives each image's results, as it finds them, to the function that it gets: they are matched with the
+    annotated people while the network goes on.
+    """
+    evaluation = Evaluation(dataset.annotations, dataset.skeleton)
+    results = find(evaluation.add)
     by_heads = has_head_sizes(dataset)
     pckh = evaluate_pckh(dataset.annotations, results, dataset.skeleton) if by_heads else None
-    return evaluate(dataset.annotations, results, dataset.skeleton), pckh
+    return Evaluated(results, evaluation.scores(), pckh)
 
 
 def has_head_sizes(dataset: Dataset) -> bool:
@@ -178,6 +222,6 @@ def check_head(protocol: Protocols, arch: Arch) -> None:
         raise ValueError(f"protocol {protocol}: the architecture has a {other} head")
 
 
-def _workers(device: torch.device) -> int:
-    """Threads beside the network's."""
+def helpers(device: torch.device) -> int:
+    """Threads that read and that group beside the network's."""
     return 1 if device.type == "cpu" else 8

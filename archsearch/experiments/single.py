@@ -20,6 +20,7 @@ from archsearch.runs import Run
 from archsearch.settings import Settings, parse
 from archsearch.space import to_plain
 from archsearch.train.pretrained import Weights
+from archsearch.train.processes import under_torchrun
 from archsearch.train.settings import LoopSettings, TrainSettings
 from archsearch.train.topdown import TopDownSettings
 
@@ -85,6 +86,11 @@ def run_training(
 
     Raises ``ValueError`` with one line on bad input.
     """
+    member = under_torchrun()
+    if member is not None and member.count > 1:
+        raise InputError(
+            f"torchrun started {member.count} processes: archsearch train is one process; only supernets take more"
+        )
     done = run.records("result")
     if done:
         return done[-1]

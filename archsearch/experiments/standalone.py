@@ -20,12 +20,11 @@ from torch import nn
 from archsearch.data.dataset import Dataset
 from archsearch.data.sources import CocoData, DataSettings, SceneData, load_data
 from archsearch.environment import choose_device
-from archsearch.experiments.methods import Method, Protocols, method_for, scored
+from archsearch.experiments.methods import Evaluated, Method, Protocols, evaluated, method_for
 from archsearch.files import cache_folder
 from archsearch.jobs import Talk
 from archsearch.nets.zoo import Arch
 from archsearch.pose.evaluate import Scores, ap_by_height, bootstrap, write_results
-from archsearch.pose.pckh import PckhScores
 from archsearch.runs import Run
 from archsearch.space import from_plain, to_plain
 from archsearch.train.checkpoint import save_model
@@ -70,15 +69,6 @@ class Job:
         return f"{self.name}-s{self.seed}"
 
 
-@dataclass(frozen=True, eq=False)
-class _Evaluated:
-    """What a network found in the validation images, and how good that is."""
-
-    scores: Scores
-    pckh: PckhScores | None  # of a data set with head sizes
-    results: list[dict[str, Any]]
-
-
 def run_job(job: Job, talk: Talk) -> dict[str, Any] | None:
     """Train, evaluate, keep the model; the ``result`` record, or None where the parent asked to stop.
 
@@ -98,7 +88,7 @@ def run_job(job: Job, talk: Talk) -> dict[str, Any] | None:
             run.record(
                 "weights", config=job.name, seed=job.seed, source=job.weights, taken=taken, tensors=tensors
             )  # fmt: skip
-    evaluated: dict[int, _Evaluated] = {}  # the last evaluation, by its step
+    last: dict[int, Evaluated] = {}  # the last evaluation, by its step
 
     def on_step(progress: Progress) -> None:
         if progress.reported:
@@ -106,9 +96,9 @@ def run_job(job: Job, talk: Talk) -> dict[str, Any] | None:
             run.record("step", config=job.name, seed=job.seed, **progress.record())
 
     def on_evaluation(averaged: nn.Module, progress: Progress) -> None:
-        evaluated.clear()
-        evaluated[progress.step] = _scores(averaged, val_set, method, device, talk)
-        ap = evaluated[progress.step].scores.ap
+        last.clear()
+        last[progress.step] = _scores(averaged, val_set, method, device, talk)
+        ap = last[progress.step].scores.ap
         run.record("evaluation", config=job.name, seed=job.seed, ap=ap, **progress.record())
         talk.send({"stage": "evaluation", "ap": ap, **progress.record()})
 
@@ -129,9 +119,8 @@ def run_job(job: Job, talk: Talk) -> dict[str, Any] | None:
     except TrainingDiverged as error:
         raise TrainingDiverged(f"{job.label}: {error}") from None
     talk.send({"stage": "result"})
-    last = evaluated.get(progress.step)
     try:
-        final = last or _scores(averaged, val_set, method, device, talk)
+        final = last.get(progress.step) or _scores(averaged, val_set, method, device, talk)
     except Stopped:
         return None
     write_results(run.folder("predictions") / f"{job.label}.json", final.results)
@@ -161,16 +150,14 @@ def figures(scores: Scores) -> dict[str, float | None]:
     return {name: getattr(scores, name) for name in names}
 
 
-def _scores(net: nn.Module, dataset: Dataset, method: Method, device: torch.device, talk: Talk) -> _Evaluated:
+def _scores(net: nn.Module, dataset: Dataset, method: Method, device: torch.device, talk: Talk) -> Evaluated:
     """Scores and results on a data set. Raises ``Stopped`` where the parent asks to stop meanwhile."""
 
     def on_part(_: int) -> None:
         if talk.should_stop():
             raise Stopped
 
-    results = method.results(net, dataset, device, on_part)
-    scores, pckh = scored(dataset, results)
-    return _Evaluated(scores, pckh, results)
+    return evaluated(dataset, lambda on_results: method.results(net, dataset, device, on_part, on_results))
 
 
 def job_for(

@@ -36,9 +36,9 @@ def perfect_results(
 ) -> list[dict[str, Any]]:
     """COCO results of those outputs; ``pose.lost`` says whom they lose.
 
-    No flip test: a perfect network says the same of the mirrored image.
+    No flip test and one scale: a perfect network says the same of the mirrored and of the larger image.
     """
-    decode = dataclasses.replace(decode, flip=False)
+    decode = dataclasses.replace(decode, flip=False, scales=(1.0,))
     results = []
     for index in range(len(dataset)):
         batch = eval_batch(dataset, [index], size_px, multiple=decode.multiple)

@@ -184,8 +184,9 @@ def _match(
     """People (K, J, 3+T) from every joint's detections (D, 3+T); a joint without a detection is all zeros."""
     capacity = sum(len(d) for d in detections_J)
     persons = np.zeros((capacity, len(detections_J), 3 + tag_count), np.float32)
-    tag_sums = np.zeros((capacity, tag_count), np.float32)
-    tag_counts = np.zeros((capacity, 1), np.float32)
+    joined = np.zeros((capacity, len(detections_J), tag_count), np.float32)  # a person's tags in the order they came
+    means = np.zeros((capacity, tag_count), np.float32)
+    counts = [0] * capacity
     # The released parser knows a person by the first tag of the joint that opened it, so a second one that opens with
     # exactly this tag continues the first. Results depend on it wherever tags repeat.
     slots: dict[float, int] = {}
@@ -199,8 +200,7 @@ def _match(
         elif ignore_too_much and grouped == max_people:
             continue
         else:
-            means = tag_sums[:grouped] / tag_counts[:grouped]
-            distance = np.linalg.norm(detections[:, None, 3:].astype(np.float64) - means, axis=2)
+            distance = np.linalg.norm(detections[:, None, 3:].astype(np.float64) - means[:grouped], axis=2)
             cost = np.round(distance) * 100 - detections[:, 2:3].astype(np.float64) if use_detection_value else distance
             if len(cost) > grouped:
                 cost = np.pad(cost, ((0, 0), (0, len(cost) - grouped)), constant_values=_NO_PERSON_COST)
@@ -210,13 +210,13 @@ def _match(
             pairs = list(zip(rows.tolist(), np.where(accepted, columns, -1).tolist(), strict=True))
         keys = detections[:, 3].tolist()
         for row, slot in pairs:
-            if slot >= 0:
-                tag_sums[slot] += detections[row, 3:]
-                tag_counts[slot] += 1
-            else:
+            if slot < 0:
                 slot = slots.setdefault(keys[row], len(slots))
-                tag_sums[slot] = detections[row, 3:]
-                tag_counts[slot] = 1
+                counts[slot] = 0
+            joined[slot, counts[slot]] = detections[row, 3:]
+            counts[slot] += 1
+            # All of them at once: NumPy's sum of many is not that of one after the other, and the parser's is NumPy's.
+            means[slot] = np.add.reduce(joined[slot, : counts[slot]], axis=0) / np.float32(counts[slot])
             persons[slot, joint] = detections[row]
     return persons[: len(slots)].copy()
 

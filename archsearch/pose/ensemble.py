@@ -1,14 +1,15 @@
 """From the outputs of a bottom-up network to the maps that grouping takes, and from its positions to image pixels.
 
 What HigherHRNet calls heatmap aggregation (Cheng et al. 2020, section 3.4): heatmaps of all resolutions are brought to
-the finest and averaged; tags come from the coarsest. For a flip test the mirrored image goes through the network too.
+the finest and averaged; tags come from the coarsest. For a flip test the mirrored image goes through the network too,
+for a multi-scale test the image at other sizes.
 
 Shapes: N images, J joints, T tag maps a joint, K people; H x W is the size of the image at the network's input.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -80,6 +81,29 @@ def merge_flip(plain: Maps, mirrored: Maps, flip: Sequence[int]) -> Maps:
         (heatmaps + mirrored_heatmaps.flip(3)[:, swap]) / 2,
         torch.cat((tags, mirrored_tags.flip(3)[:, swap]), dim=4),
     )
+
+
+def merge_sizes(maps: Iterable[Maps], tags_of: int) -> Maps:
+    """The maps of an image that a network saw at several sizes, as one: heatmaps (N, J, H, W), tags (N, J, H, W, T).
+
+    All are resized bilinearly to the first one's H and W. Heatmaps are averaged; tags, whose values are learned at one
+    size, are those of the size ``tags_of``, counted from 0 (HigherHRNet's released code, which goes from the largest
+    size to the smallest and takes the tags of scale 1). ``maps`` are taken one after the other, so that a generator
+    holds one size at a time.
+
+    Raises ``ValueError`` where there is no such size.
+    """
+    total: torch.Tensor | None = None
+    tags: torch.Tensor | None = None
+    count = 0
+    for count, (heatmaps, own_tags) in enumerate(maps, start=1):
+        size = (heatmaps.shape[2], heatmaps.shape[3]) if total is None else (total.shape[2], total.shape[3])
+        total = heatmaps if total is None else total + _resized(heatmaps, size)
+        if count - 1 == tags_of:
+            tags = torch.stack([_resized(tag, size) for tag in own_tags.unbind(4)], dim=4)
+    if total is None or tags is None:
+        raise ValueError(f"no maps of size {tags_of} among {count}")
+    return total / count if count > 1 else total, tags
 
 
 def to_image(

@@ -26,6 +26,7 @@ from archsearch.pose.oks import (
     checked_ground_truth,
     checked_results,
     match,
+    people_and_results,
     similarities,
 )
 from archsearch.skeleton import Skeleton
@@ -79,6 +80,76 @@ class Interval:
     high: float
 
 
+class Evaluation:
+    """Scores of results that come image by image, in any order and from any thread.
+
+    The costly part, who is whom in an image, is done in :meth:`add`: while the network finds the next people.
+    Raises ``InputError`` on annotations without a person to find.
+    """
+
+    def __init__(self, annotations: dict[str, Any], skeleton: Skeleton) -> None:
+        image_ids, people = checked_ground_truth(annotations, skeleton)
+        self._skeleton, self._people = skeleton, people
+        self._people_of: dict[int, list[dict[str, Any]]] = {i: [] for i in image_ids}
+        for person in people:
+            self._people_of[person["image_id"]].append(person)
+        self._crowding = {int(i["id"]): float(i["crowdIndex"]) for i in annotations["images"] if "crowdIndex" in i}
+        self._matches: dict[int, ImageMatches] = {}
+        self._results: dict[int, list[dict[str, Any]]] = {}
+
+    def add(self, results: Sequence[dict[str, Any]]) -> None:
+        """Match results (COCO results format) with people: all those of their images, which were not here before.
+
+        Raises ``InputError`` naming a result with another number of joints than the skeleton or an unknown image, and
+        ``ValueError`` where results of an image were added already.
+        """
+        results_of: dict[int, list[dict[str, Any]]] = {}
+        for result in checked_results(results, self._people_of.keys(), self._skeleton):
+            results_of.setdefault(result["image_id"], []).append(result)
+        again = results_of.keys() & self._results.keys()
+        if again:
+            raise ValueError(f"results of image {min(again)} were added before")
+        for image_id, own in results_of.items():
+            self._matches[image_id] = self._match(image_id, own)
+            self._results[image_id] = own
+
+    def _match(self, image_id: int, results: list[dict[str, Any]]) -> ImageMatches:
+        image = people_and_results(image_id, self._people_of[image_id], results, self._skeleton)
+        return match(image, image.ignored_G, _outside(image.detected_areas_D, *_AREAS_PX2))
+
+    def scores(self) -> Scores:
+        """Of everything that was added; nobody was found in an image without results."""
+        results = [result for image_id in self._people_of for result in self._results.get(image_id, ())]
+        images = tuple(self._matches[i] if i in self._matches else self._match(i, []) for i in self._people_of)
+        stats = _coco_stats(list(self._people_of), self._people, results, self._skeleton)
+        ap, ap50, ap75, ap_m, ap_l, ar, ar50, ar75, ar_m, ar_l = stats
+        own = float(average_precision(images)[0])
+        assert abs(own - ap) < 1e-9, f"AP from the matches is {own}, faster-coco-eval's {ap}"
+        crowding = self._crowding
+
+        def among(wanted: Callable[[float], bool]) -> float | None:
+            chosen = [i for i in images if i.image_id in crowding and wanted(crowding[i.image_id])]
+            return float(average_precision(chosen)[0]) if sum(i.positives for i in chosen) else None
+
+        return Scores(
+            ap=ap,
+            ap50=ap50,
+            ap75=ap75,
+            ap_m=_defined(ap_m),
+            ap_l=_defined(ap_l),
+            ar=ar,
+            ar50=ar50,
+            ar75=ar75,
+            ar_m=_defined(ar_m),
+            ar_l=_defined(ar_l),
+            ap_easy=among(lambda c: c < 0.2),
+            ap_medium=among(lambda c: 0.2 <= c < 0.8),
+            ap_hard=among(lambda c: c >= 0.8),
+            people=sum(i.positives for i in images),
+            images=images,
+        )
+
+
 def evaluate(annotations: dict[str, Any], results: list[dict[str, Any]], skeleton: Skeleton) -> Scores:
     """Scores of ``results`` (COCO results format, at most 20 an image count) on a COCO keypoints JSON.
 
@@ -88,12 +159,15 @@ def evaluate(annotations: dict[str, Any], results: list[dict[str, Any]], skeleto
     Raises ``InputError`` naming a result with another number of joints than the skeleton or an unknown image, and on
     annotations without a person to find.
     """
-    image_ids, people = checked_ground_truth(annotations, skeleton)
-    results = checked_results(results, image_ids, skeleton)
-    images = tuple(
-        match(image, image.ignored_G, _outside(image.detected_areas_D, *_AREAS_PX2))
-        for image in similarities(image_ids, people, results, skeleton)
-    )
+    evaluation = Evaluation(annotations, skeleton)
+    evaluation.add(results)
+    return evaluation.scores()
+
+
+def _coco_stats(
+    image_ids: list[int], people: list[dict[str, Any]], results: list[dict[str, Any]], skeleton: Skeleton
+) -> list[float]:
+    """The ten figures of COCO's keypoint evaluation, from faster-coco-eval."""
     truth = COCO({"images": [{"id": i} for i in image_ids], "annotations": people, "categories": [{"id": 1}]})
     evaluator = COCOeval_faster(
         truth,
@@ -103,33 +177,7 @@ def evaluate(annotations: dict[str, Any], results: list[dict[str, Any]], skeleto
         print_function=lambda *_: None,
     )
     evaluator.run()
-    ap, ap50, ap75, ap_m, ap_l, ar, ar50, ar75, ar_m, ar_l = (float(v) for v in evaluator.all_stats)
-    own = float(average_precision(images)[0])
-    assert abs(own - ap) < 1e-9, f"AP from the matches is {own}, faster-coco-eval's {ap}"
-
-    crowding = {int(i["id"]): float(i["crowdIndex"]) for i in annotations["images"] if "crowdIndex" in i}
-
-    def among(wanted: Callable[[float], bool]) -> float | None:
-        chosen = [i for i in images if i.image_id in crowding and wanted(crowding[i.image_id])]
-        return float(average_precision(chosen)[0]) if sum(i.positives for i in chosen) else None
-
-    return Scores(
-        ap=ap,
-        ap50=ap50,
-        ap75=ap75,
-        ap_m=_defined(ap_m),
-        ap_l=_defined(ap_l),
-        ar=ar,
-        ar50=ar50,
-        ar75=ar75,
-        ar_m=_defined(ar_m),
-        ar_l=_defined(ar_l),
-        ap_easy=among(lambda c: c < 0.2),
-        ap_medium=among(lambda c: 0.2 <= c < 0.8),
-        ap_hard=among(lambda c: c >= 0.8),
-        people=sum(i.positives for i in images),
-        images=images,
-    )
+    return [float(value) for value in evaluator.all_stats]
 
 
 def ap_by_height(
@@ -145,7 +193,7 @@ def ap_by_height(
     if len(edges_px) < 2 or any(low >= high for low, high in pairwise(edges_px)):
         raise ValueError(f"edges_px {tuple(edges_px)}: at least two rising heights needed")
     image_ids, people = checked_ground_truth(annotations, skeleton)
-    images = similarities(image_ids, people, checked_results(results, image_ids, skeleton), skeleton)
+    images = similarities(image_ids, people, checked_results(results, set(image_ids), skeleton), skeleton)
     bins = []
     for low, high in pairwise(edges_px):
         below = float(np.nextafter(high, -np.inf))  # the upper edge belongs to the next bin
@@ -158,12 +206,19 @@ def ap_by_height(
     return bins
 
 
+def ap_draws(scores: Scores, samples: int, seed: int = 0) -> NDArray[np.float64]:
+    """(S,) AP in each bootstrap sample, nan in one without people. With one seed, and as many images, samples are the
+    same for all: differences between architectures are paired. Raises ``ValueError`` on settings out of range.
+    """
+    return average_precision(scores.images, _draws(len(scores.images), samples, seed))
+
+
 def bootstrap(scores: Scores, samples: int = 1000, seed: int = 0, level: float = 0.95) -> Interval:
     """Where the AP lies in ``level`` of the samples, each as many images as there are, drawn with replacement.
 
     Samples that happen to hold no person are left out. Raises ``ValueError`` on settings out of range.
     """
-    return _interval(average_precision(scores.images, _draws(len(scores.images), samples, seed)), level)
+    return _interval(ap_draws(scores, samples, seed), level)
 
 
 def bootstrap_difference(

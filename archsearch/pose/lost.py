@@ -5,8 +5,9 @@ Shapes: D results and G annotated people of an image; J joints; P people.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -48,7 +49,7 @@ def lost_people(annotations: dict[str, Any], results: Sequence[dict[str, Any]], 
     is another's. Raises ``InputError`` as evaluation does.
     """
     image_ids, people = checked_ground_truth(annotations, skeleton)
-    checked = checked_results(list(results), image_ids, skeleton)
+    checked = checked_results(results, set(image_ids), skeleton)
     variances_J = (2 * np.array(skeleton.sigmas)) ** 2
     lost: list[LostPerson] = []
     for image in similarities(image_ids, people, checked, skeleton):
@@ -78,6 +79,35 @@ def lost_people(annotations: dict[str, Any], results: Sequence[dict[str, Any]], 
                 )
             )
     return sorted(lost, key=lambda person: person.oks)
+
+
+def reasons(lost: Sequence[LostPerson]) -> dict[Reason, int]:
+    """How many people are lost for each reason, the most frequent first."""
+    return dict(Counter(person.reason for person in lost).most_common())
+
+
+def record(person: LostPerson) -> dict[str, Any]:
+    """A person's fields as JSON has them: None for what is infinite."""
+    return {name: None if value == np.inf else value for name, value in asdict(person).items()}
+
+
+def rows(lost: Sequence[LostPerson]) -> list[dict[str, str]]:
+    """One row of a table a person."""
+    return [
+        {
+            "image": str(person.image_id),
+            "annotation": str(person.person),
+            "OKS": f"{person.oks:.3f}",
+            "why": person.reason,
+            "height, px": f"{person.height_px:.0f}",
+            "joints": str(person.labelled),
+            "worst joint": person.worst_joint,
+            "off, px": f"{person.worst_px:.1f}",
+            "in tolerances": f"{person.worst_tolerances:.1f}",
+            "nearest namesake, px": f"{person.neighbour_px:.1f}",
+        }
+        for person in lost
+    ]
 
 
 def _why(

@@ -40,9 +40,9 @@ def oks_nms(
 ) -> NDArray[np.int64]:
     """The detections that stay, by falling score: none is more similar than ``threshold`` to a better one that stays.
 
-    Of equal scores the first counts as better.
+    Of equal scores the last counts as better, as in the released code.
     """
-    order_K = np.argsort(-scores_K, kind="stable")
+    order_K = np.argsort(scores_K, kind="stable")[::-1]
     alike_KK = pairwise_oks(joints_KJ2[order_K], areas_K[order_K], sigmas) > threshold
     stays_K = np.ones(len(order_K), bool)
     for k in range(len(order_K)):

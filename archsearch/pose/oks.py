@@ -11,7 +11,7 @@ Shapes: D detections and G annotated people of an image, J joints, T OKS thresho
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,11 +97,11 @@ def checked_ground_truth(annotations: dict[str, Any], skeleton: Skeleton) -> tup
     return image_ids, people
 
 
-def checked_results(
-    results: list[dict[str, Any]], image_ids: Sequence[int], skeleton: Skeleton
-) -> list[dict[str, Any]]:
-    """COCO results reduced to what evaluation reads. Raises ``InputError`` naming the first result that is wrong."""
-    known = set(image_ids)
+def checked_results(results: Sequence[dict[str, Any]], known: Set[int], skeleton: Skeleton) -> list[dict[str, Any]]:
+    """COCO results reduced to what evaluation reads; ``known`` are the ids of images.
+
+    Raises ``InputError`` naming the first result that is wrong.
+    """
     boxes = bool(results) and all("bbox" in result for result in results)
     checked = []
     for number, result in enumerate(results):
@@ -132,16 +132,17 @@ def similarities(
         people_of[person["image_id"]].append(person)
     for result in results:
         results_of[result["image_id"]].append(result)
-    return [_image(i, people_of[i], results_of[i], skeleton) for i in image_ids]
+    return [people_and_results(i, people_of[i], results_of[i], skeleton) for i in image_ids]
 
 
 def _positive(person: dict[str, Any]) -> bool:
     return bool(person["num_keypoints"] > 0 and not person["iscrowd"])
 
 
-def _image(
+def people_and_results(
     image_id: int, people: list[dict[str, Any]], results: list[dict[str, Any]], skeleton: Skeleton
 ) -> ImagePeople:
+    """:func:`similarities` of one image, whose ``people`` and ``results`` these are."""
     scores = np.array([r["score"] for r in results], dtype=np.float64)
     best = np.argsort(-scores, kind="stable")[:MAX_DETECTIONS]
     results = [results[i] for i in best]

@@ -96,7 +96,7 @@ def evaluate_pckh(annotations: dict[str, Any], results: Sequence[dict[str, Any]]
     truth_NJ3 = np.array([raw[i]["keypoints"] for i in known], np.float64).reshape(-1, joints, 3)
     head_px_N = np.array([raw[i]["head_px"] for i in known], np.float64)
     by_person = any("annotation_id" in result for result in results)
-    checked = checked_results(list(results), image_ids, skeleton)
+    checked = checked_results(results, set(image_ids), skeleton)
     of = _by_id(raw, known, results, checked) if by_person else _by_similarity(image_ids, people, checked, skeleton)
     predicted_NJ2 = np.full((len(known), joints, 2), np.nan)
     for row, index in enumerate(known):

@@ -124,11 +124,13 @@ def find_joints(
     batch: int = 32,
     workers: int = 1,
     on_person: Callable[[int], None] = lambda _: None,
+    on_joints: Callable[[Float64, int], None] = lambda _, __: None,
 ) -> Float64:
     """The joints (K, J, 3) that a network finds in each box: x, y in pixels of the image, and score.
 
     ``net`` is on ``device`` and in evaluation mode. ``workers`` threads read and crop the next batches meanwhile;
-    ``on_person`` is told how many boxes are done. Raises ``InputError`` where a photo cannot be read.
+    ``on_person`` is told how many more boxes are done, ``on_joints`` is given the joints and how many first ones are
+    known by now. Raises ``InputError`` where a photo cannot be read.
     """
     matrices_K23 = eval_matrices(persons.boxes_K4, decode.crop(input_hw))
     joints_KJ3 = np.zeros((len(persons), len(dataset.skeleton), 3))
@@ -145,8 +147,46 @@ def find_joints(
                 ahead.append(begun(chunks[i + workers]))
             maps_NJhw = person_maps(net, images_N3HW, dataset.skeleton, decode)
             joints_KJ3[chunk] = joints_in_image(maps_NJhw, matrices_K23[chunk], input_hw, decode)
+            on_joints(joints_KJ3, chunk.stop)
             on_person(len(images_N3HW))
     return joints_KJ3
+
+
+def predict(
+    net: Net,
+    dataset: Dataset,
+    persons: Persons,
+    decode: TopDownDecode,
+    *,
+    input_hw: tuple[int, int],
+    device: torch.device | str = "cpu",
+    batch: int = 32,
+    workers: int = 1,
+    on_person: Callable[[int], None] = lambda _: None,
+    on_results: Callable[[list[dict[str, Any]]], None] = lambda _: None,
+) -> list[dict[str, Any]]:
+    """COCO results of a network in boxes, in the order of the images; arguments as of :func:`find_joints`.
+
+    Images whose last box is done are rescored and suppressed, and given to ``on_results``, while the network goes on.
+    """
+    waiting = sorted(_by_image(persons), key=lambda own: int(own[1][-1]))
+    jobs: list[Future[list[dict[str, Any]]]] = []
+    with ThreadPoolExecutor(1) as finisher:
+
+        def finished(index: int, own_N: NDArray[np.int64], joints_KJ3: Float64) -> list[dict[str, Any]]:
+            results = _image_results(dataset, index, persons, own_N, joints_KJ3, decode, input_hw)
+            on_results(results)
+            return results
+
+        def on_joints(joints_KJ3: Float64, known: int) -> None:
+            while waiting and waiting[0][1][-1] < known:
+                jobs.append(finisher.submit(finished, *waiting.pop(0), joints_KJ3))
+
+        find_joints(
+            net, dataset, persons, decode, input_hw=input_hw, device=device, batch=batch, workers=workers,
+            on_person=on_person, on_joints=on_joints,
+        )  # fmt: skip
+        return [result for job in jobs for result in job.result()]
 
 
 def kept_people(
@@ -171,14 +211,31 @@ def coco_results(
     dataset: Dataset, persons: Persons, joints_KJ3: Float64, decode: TopDownDecode, input_hw: tuple[int, int]
 ) -> list[dict[str, Any]]:
     """COCO results of what :func:`find_joints` found in each box."""
-    results: list[dict[str, Any]] = []
-    for index in np.unique(persons.images_K):
-        own = persons.images_K == index
-        found = kept_people(
-            persons.boxes_K4[own], persons.scores_K[own], joints_KJ3[own], dataset.skeleton, decode, input_hw
-        )
-        results += results_of(dataset.images[index].id, found.joints_NJ3, found.scores_N)
-    return results
+    each = (_image_results(dataset, i, persons, own_N, joints_KJ3, decode, input_hw) for i, own_N in _by_image(persons))
+    return [result for results in each for result in results]
+
+
+def _by_image(persons: Persons) -> list[tuple[int, NDArray[np.int64]]]:
+    """The images with boxes, and which boxes are theirs."""
+    order_K = np.argsort(persons.images_K, kind="stable")
+    images, starts = np.unique(persons.images_K[order_K], return_index=True)
+    return list(zip(images.tolist(), np.split(order_K, starts[1:]), strict=True)) if len(images) else []
+
+
+def _image_results(
+    dataset: Dataset,
+    index: int,
+    persons: Persons,
+    own_N: NDArray[np.int64],
+    joints_KJ3: Float64,
+    decode: TopDownDecode,
+    input_hw: tuple[int, int],
+) -> list[dict[str, Any]]:
+    """COCO results of one image and its boxes ``own_N``."""
+    found = kept_people(
+        persons.boxes_K4[own_N], persons.scores_K[own_N], joints_KJ3[own_N], dataset.skeleton, decode, input_hw
+    )
+    return results_of(dataset.images[index].id, found.joints_NJ3, found.scores_N)
 
 
 def results_of_all(

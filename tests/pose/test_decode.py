@@ -209,6 +209,27 @@ def test_a_tag_that_opens_two_people_opens_one():
     assert persons[0, 0, :2].tolist() == [30.5, 20.5]  # the weaker peak comes last and stays
 
 
+def test_a_persons_mean_tag_is_numpys_to_the_last_bit():
+    """Of eight tags and more NumPy's sum differs from adding one by one; costs and thresholds notice."""
+    rng = np.random.default_rng(0)
+    order = range(10)
+    while True:
+        own = rng.uniform(3, 3.4, 10).astype(np.float32)
+        own[9] = 3.9
+        one_by_one = np.float32(0)
+        for tag in own[:9]:
+            one_by_one += tag
+        mean = np.mean(list(own[:9, None]), axis=0)
+        if mean[0] != one_by_one / np.float32(9):
+            break
+    heatmaps, tags = np.zeros((10, 8, 8), np.float32), np.zeros((10, 8, 8, 1), np.float32)
+    heatmaps[:, 4, 4], tags[:, 4, 4, 0] = 0.8, own
+    distance = float(np.float64(own[9]) - mean[0])
+    assert 0.5 < distance < 1
+    assert len(group(heatmaps, tags, order=order, tag_threshold=float(np.nextafter(distance, 1)))[0]) == 1
+    assert len(group(heatmaps, tags, order=order, tag_threshold=distance)[0]) == 2
+
+
 def test_default_order_is_the_published_one():
     """Also for CrowdPose's 14 joints, where the released parser reads the first 14 of COCO's order."""
     heatmaps, tags = bm_decode.maps_of(np.random.default_rng(2), 12, 64, joints=14)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from archsearch.pose import losses
 from archsearch.pose.bottomup import FAST_DECODE, OFFICIAL_DECODE
 from archsearch.pose.ceiling import ceiling, perfect_results
 from archsearch.pose.evaluate import evaluate
-from archsearch.pose.lost import LostPerson, lost_people
+from archsearch.pose.lost import LostPerson, lost_people, reasons, record, rows
 from archsearch.skeleton import COCO17
 
 SAMPLES = Path(os.environ.get("ARCHSEARCH_SAMPLES", Path(__file__).parents[3] / "shared" / "samples"))
@@ -99,6 +100,18 @@ def test_precision() -> None:
     assert lost.reason == "precision"
     assert lost.worst_joint in ("left_eye", "right_eye")  # the smallest sigma
     assert 0.5 < lost.oks < 0.95
+
+
+def test_rows_and_reasons() -> None:
+    truth = two_people()
+    lost = lost_people(truth, [result(truth, 0, left_wrist=(301.0, 0.0))], COCO17)
+    assert reasons(lost) == {"not found": 1, "joints of another person": 1}
+    nobody, mixed = rows(lost)
+    assert (nobody["annotation"], nobody["why"], nobody["OKS"], nobody["off, px"]) == ("1", "not found", "0.000", "inf")
+    assert (mixed["image"], mixed["worst joint"], mixed["off, px"]) == ("5", "left_wrist", "301.0")
+    assert json.loads(json.dumps(record(lost[0]), allow_nan=False))["worst_px"] is None
+    assert reasons([]) == {}
+    assert rows([]) == []
 
 
 def test_perfect_maps_of_hard_scenes_at_512_px() -> None:
