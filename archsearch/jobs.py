@@ -54,6 +54,7 @@ def run_jobs(
     *,
     workers: int,
     threads: int = 1,
+    restarts: int = 0,
     on_message: Callable[[int, Any], None] = lambda _, __: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> list[Any]:
@@ -61,8 +62,9 @@ def run_jobs(
 
     ``function`` is a module's own function, since each job is a fresh process. ``on_message(index, message)`` gets what
     a job sends. When ``should_stop()`` says so, running jobs are asked to stop, and what they return is kept; the
-    result of a job that never began is None. Raises ``ValueError`` with a job's own message where it raised one,
-    ``JobFailed`` where it failed otherwise; the other jobs are stopped first and keep their checkpoints.
+    result of a job that never began is None. A job whose process dies (is killed, runs out of memory) is begun anew,
+    ``restarts`` times in all. Raises ``ValueError`` with a job's own message where it raised one, ``JobFailed`` where
+    it failed otherwise; the other jobs are stopped first and keep their checkpoints.
     """
     context = multiprocessing.get_context("spawn")
     stop = context.Event()
@@ -88,7 +90,10 @@ def run_jobs(
                     continue
                 running.remove(job)
                 job.process.join()
-                if kind == "result":
+                if kind == "died" and restarts > 0:
+                    restarts -= 1
+                    waiting.append(job.index)
+                elif kind == "result":
                     results[job.index] = value
                 elif failure is None:
                     failure = value
@@ -109,7 +114,7 @@ def _receive(job: _Running) -> tuple[str, Any]:
         kind, value = job.connection.recv()
     except (EOFError, OSError, pickle.UnpicklingError):
         job.process.join()
-        return "failure", JobFailed(f"job {job.index} ended without a result (exit code {job.process.exitcode})")
+        return "died", JobFailed(f"job {job.index} ended without a result (exit code {job.process.exitcode})")
     if kind == "value_error":
         return "failure", ValueError(value)
     if kind == "error":

@@ -13,7 +13,7 @@ import datetime
 import fcntl
 import itertools
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,15 +92,21 @@ def latest(name: str, root: Path) -> Run:
     return Run(found[-1])
 
 
-def reopen(path: Path, study: dict[str, Any]) -> Run:
-    """An existing run that goes on with the same settings. Raises ``InputError`` naming a field that differs."""
+def reopen(path: Path, study: dict[str, Any], may_differ: Sequence[str] = ()) -> Run:
+    """An existing run that goes on with the same settings; those that ``may_differ`` are taken over into its study.
+
+    Raises ``InputError`` naming another field that differs.
+    """
     if not (path / "study.yaml").exists():
         raise InputError(f"{path}: not a run's folder, it has no study.yaml")
     before = read_yaml(path / "study.yaml")
     now = yaml.safe_load(study_text(study))
-    difference = _difference(before, now, "")
+    kept = {**before, **{name: now[name] for name in may_differ if name in now}} if isinstance(before, dict) else before
+    difference = _difference(kept, now, "")
     if difference:
         raise InputError(f"{path}/study.yaml: the run was started with other settings: {difference}")
+    if kept != before:
+        write_text(path / "study.yaml", study_text(now))
     return Run(path)
 
 

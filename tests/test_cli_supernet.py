@@ -14,12 +14,14 @@ from typing import Any
 
 import pytest
 import torch
+import typer
 import yaml
 from experiments import made
 from report.pages import parse
 from train import tiny
 
-from archsearch.cli import main
+from archsearch.cli import main, supernets
+from archsearch.experiments.rank import read_benchmark
 from archsearch.runs import Run
 from archsearch.train.checkpoint import load_tensors
 
@@ -160,6 +162,8 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *w
         (["supernet", "STUDY", "--resume"], "no run to resume"),
         (["supernet", "STUDY", "processes=3"], "batch 8 cannot be shared equally by 3 processes"),
         (["supernet", "conflict", "nowhere"], "nowhere: no supernet"),
+        (["supernet", "table", "nowhere", "embedded_table", "--out", "t.jsonl"], "nowhere: no supernet"),
+        (["supernet", "table", "nowhere", "no_such_space", "--out", "t.jsonl"], "no_such_space is neither a file nor"),
         (["rank", "embedded_rank", "--supernet", "nowhere"], "nowhere: no supernet"),
         (["shrink", "gradual_shrinking", "--no-train"], "--no-train leaves nothing to do without --supernet"),
         (["shrink", "gradual_shrinking", "--supernet", "nowhere"], "nowhere: no supernet"),
@@ -189,7 +193,46 @@ def test_reports_are_written_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     parse((run.path / "report.html").read_text()).check()
 
 
-@pytest.mark.parametrize("words", [["supernet", "train"], ["supernet", "conflict"], ["rank"]])
+def test_a_table_of_a_small_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    net = made.supernet(tmp_path / "net" / "20260101-000000")
+    first, *stages = tiny.LITEPOSE["stages"]
+    plain = {
+        **tiny.LITEPOSE, "stem": 8, "stages": [{**first, "width": 4, "blocks": [{"kernel": 3, "expand": 2}]}, *stages],
+        "head": {"filters": [8, 8]},
+    }  # fmt: skip
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(plain))
+    words = ["supernet", "table", net.path, tmp_path / "small.yaml", "--out", tmp_path / "t.jsonl", "--json"]
+    words += ["--runs", tmp_path / "runs", "--calibration-images", 4]
+    code, out, err = call(monkeypatch, capsys, *words)
+    assert code == 0, err
+    found = json.loads(out)
+    rows = read_benchmark(tmp_path / "t.jsonl")
+    assert found["architectures"] == len(rows) == 2
+    assert found["best"] in {row["fingerprint"] for row in rows}
+    origin = json.loads((tmp_path / "t.jsonl").read_text().splitlines()[0])["source"]
+    assert (origin["space"], origin["estimate"]["calibration_images"]) == ("small", 4)
+    code, out, err = call(monkeypatch, capsys, *words, "--resume")
+    assert code == 0, err
+    assert json.loads(out) == found
+    (run,) = (tmp_path / "runs" / "small").iterdir()
+    assert len(Run(run).records("candidate")) == 2
+
+
+def test_under_torchrun_the_way_to_go_on_is_torchruns(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.setattr(sys, "argv", ["archsearch", "supernet", "a study.yaml", "--resume"])
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    monkeypatch.setenv("GROUP_WORLD_SIZE", "3")
+    for torchrun, command in (
+        (True, "torchrun --nproc-per-node 2 --nnodes 3 -m archsearch supernet 'a study.yaml' --resume"),
+        (False, "archsearch supernet 'a study.yaml' --resume"),
+    ):
+        with pytest.raises(typer.Exit) as caught:
+            supernets._stopped(torchrun)
+        assert caught.value.exit_code == 130
+        assert f"stopped; go on with: {command}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["supernet", "train"], ["supernet", "conflict"], ["supernet", "table"], ["rank"]])
 def test_commands_explain_themselves(words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     code, out, _ = call(monkeypatch, capsys, *words, "--help")
     assert code == 0

@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from archsearch.cli import architectures, costs, data, pareto, spaces, studies, supernets, trained, weights
+from archsearch.cli import architectures, costs, data, pareto, search, spaces, studies, supernets, trained, weights
 from archsearch.cli.shared import screen
 from archsearch.files import InputError
 from archsearch.jobs import JobFailed
@@ -24,7 +24,7 @@ app.add_typer(data.app, name="data")
 app.add_typer(costs.app, name="latency")
 app.add_typer(spaces.app, name="space")
 app.add_typer(supernets.group, name="supernet")
-for part in (architectures, studies, supernets, trained, pareto, weights):
+for part in (architectures, studies, supernets, search, trained, pareto, weights):
     app.registered_commands += part.app.registered_commands
 
 

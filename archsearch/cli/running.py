@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,11 +20,16 @@ ROOT = Path("runs")
 
 
 @contextmanager
-def run_of(name: str, study: dict[str, Any], root: Path, resume: bool) -> Iterator[Run]:
-    """The run's folder; a new one that fails before its first record leaves nothing behind."""
+def run_of(
+    name: str, study: dict[str, Any], root: Path, resume: bool, may_differ: Sequence[str] = ()
+) -> Iterator[Run]:
+    """The run's folder; a new one that fails before its first record leaves nothing behind.
+
+    ``may_differ``: settings that a run may go on with changed.
+    """
     from archsearch.runs import discard, latest, locked, reopen, start
 
-    run = reopen(latest(name, root).path, study) if resume else start(name, study, root)
+    run = reopen(latest(name, root).path, study, may_differ) if resume else start(name, study, root)
     screen.print(f"run folder: {run.path}", highlight=False, soft_wrap=True)
     try:
         with locked(run):

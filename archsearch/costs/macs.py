@@ -25,6 +25,8 @@ from archsearch.costs.trace import Trace
 from archsearch.nets.zoo import Arch, as_arch
 from archsearch.probe import Op, Probe
 
+CONVENTIONS = ("true", "fvcore", "thop", "ptflops_0_6", "hrnet_summary", "hrnet_gi", "torchstat_mi")
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -148,18 +150,11 @@ def tally(ops: Iterable[Op], params: int, peak_bytes: int = 0) -> Cost:
 def as_cost(sums: Sums, params: int, torchstat: int, peak_bytes: int) -> Cost:
     """The cost that these sums make."""
     true, fvcore, thop, ptflops, at_output, activations = sums
+    counts = (true, fvcore, thop, ptflops, at_output, at_output / 2**30, torchstat / 2**20)
     return Cost(
         params,
         true,
-        {
-            "true": true,
-            "fvcore": fvcore,
-            "thop": thop,
-            "ptflops_0_6": ptflops,
-            "hrnet_summary": at_output,
-            "hrnet_gi": at_output / 2**30,
-            "torchstat_mi": torchstat / 2**20,
-        },
+        dict(zip(CONVENTIONS, counts, strict=True)),
         activations,
         peak_bytes,
     )

@@ -85,6 +85,17 @@ def measure_and_append(
     return records
 
 
+def setting_text(record: Mapping[str, Any]) -> str:
+    """What a latency on record was measured on and how, in words."""
+    threads = int(record["threads"])
+    parts = [record["device"], record["runtime"], f"batch {record['batch']}"]
+    if "cuda" not in str(record.get("device_kind")):
+        parts.append(f"{threads} thread{'s' if threads != 1 else ''}")
+    if record.get("dtype", "float32") != "float32":
+        parts.append(record["dtype"])
+    return ", ".join(map(str, parts))
+
+
 def read_arch_list(path: Path) -> dict[str, Arch]:
     """Architectures of a text file, a name or a file on each line; empty lines and those after # do not count.
 

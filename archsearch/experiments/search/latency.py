@@ -1,0 +1,55 @@
+"""Latency of a search's front, measured: the table predicts for the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from archsearch.costs.records import measure_and_append, setting_text, settings_for
+from archsearch.experiments.search.records import candidates, front_of
+from archsearch.experiments.search.study import LatencySettings, SearchStudy
+from archsearch.nets.zoo import Arch, as_arch
+from archsearch.runs import Run
+
+OnEvent = Callable[[str, dict[str, Any]], None]
+LATENCIES = "latency.jsonl"
+TOGETHER = 4  # networks that are measured interleaved
+
+
+def measure_front(study: SearchStudy, run: Run, on_event: OnEvent, should_stop: Callable[[], bool]) -> bool:
+    """Measure the latency of the front's members, nothing else running here; False where it was stopped.
+
+    With measured latencies others may come to the front; these are measured next, for so many rounds.
+    """
+    assert study.latency is not None
+    for _ in range(study.latency.rounds):
+        todo = [r for r in front_of(study, candidates(run)) if r.get("latency_is") != "measured"]
+        for start in range(0, len(todo), TOGETHER):
+            on_event("measuring the front", {"stage": "", "step": start, "steps": len(todo)})
+            if should_stop():
+                return False
+            chunk = {r["fingerprint"]: r for r in todo[start : start + TOGETHER]}
+            found = measured(run, study.latency, {name: as_arch(r["arch"]) for name, r in chunk.items()})
+            for name, record in chunk.items():
+                run.record("candidate", **_with_latency(record, found[name]))
+        if not todo:
+            break
+    return True
+
+
+def measured(run: Run, settings: LatencySettings, archs: dict[str, Arch]) -> dict[str, dict[str, Any]]:
+    """The records of latencies by name, measured interleaved and kept in the run's ``latency.jsonl``."""
+    setting = settings_for(settings.device, threads=settings.threads, graph=False)
+    records = measure_and_append(run.path / LATENCIES, archs, setting, repeats=settings.repeats)
+    return {record["name"]: record for record in records}
+
+
+def _with_latency(record: dict[str, Any], latency: dict[str, Any]) -> dict[str, Any]:
+    costs = dict(record["costs"])
+    if "latency" in costs:
+        costs["latency"] = latency["median_ms"]
+    return {
+        **{name: value for name, value in record.items() if name != "kind"}, "costs": costs,
+        "latency_ms": latency["median_ms"], "latency_iqr_ms": latency["iqr_ms"], "latency_is": "measured",
+        "latency_predicted_ms": record.get("latency_ms"), "device": setting_text(latency),
+    }  # fmt: skip

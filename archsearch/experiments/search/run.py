@@ -1,0 +1,193 @@
+"""The search experiment: supernet, latency table, trials, measured front, models; each step once, all of it resumable.
+
+Records: ``candidate`` for every trial that ended (the last one of an architecture counts: a measured latency replaces a
+predicted one), ``table`` and ``front`` for the latencies, ``package`` for every model, ``search`` at the end.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from archsearch.costs.judge import judge
+from archsearch.costs.passes import Plan as TablePlan
+from archsearch.costs.passes import make_table
+from archsearch.costs.records import settings_for
+from archsearch.costs.table import Table
+from archsearch.environment import choose_device, cores, environment
+from archsearch.experiments.candidates import supernet_folder, supernet_study
+from archsearch.experiments.search.latency import measure_front
+from archsearch.experiments.search.packages import make_packages
+from archsearch.experiments.search.records import Board, summary
+from archsearch.experiments.search.scores import SupernetScore, TableScore, table_data
+from archsearch.experiments.search.study import SearchStudy
+from archsearch.experiments.search.workers import RESTARTS, Job, Place, make_worker, problem_of, searched, work
+from archsearch.experiments.supernet import SupernetStudy, run_supernet
+from archsearch.experiments.supernet import resolved as resolved_supernet
+from archsearch.files import InputError, write_json, write_text
+from archsearch.jobs import run_jobs
+from archsearch.nets.zoo import Arch, as_arch, load_arch
+from archsearch.runs import Run, study_text
+from archsearch.search.driver import enqueue
+from archsearch.search.pareto import front
+from archsearch.search.problem import Problem
+from archsearch.search.storage import close_storage, hidden, patiently
+from archsearch.settings import find_study, parse, read_study
+from archsearch.space import Space, fingerprint
+
+OnEvent = Callable[[str, dict[str, Any]], None]
+TRAINING = "training"  # of a run: the run of its own supernet
+TABLE = "latency_table.jsonl"
+
+
+def resolved(study: SearchStudy) -> dict[str, Any]:
+    """The study with every preset and default written out, for the run's folder; ``data`` is the supernet's."""
+    plain = study.model_dump(mode="json")
+    if isinstance(study.score, SupernetScore):
+        plain["data"] = _supernet_study(study.score).data.model_dump(mode="json")
+    elif isinstance(study.score, TableScore):
+        plain["data"] = table_data(study.score)
+    else:
+        plain["data"] = plain["score"]["data"]
+    return plain
+
+
+def _supernet_study(score: SupernetScore) -> SupernetStudy:
+    """The study that trains or has trained the supernet. Raises ``InputError`` where it is wrong or not there."""
+    if score.run is not None:
+        return SupernetStudy.model_validate(supernet_study(supernet_folder(score.run)))
+    path = find_study(str(score.study))
+    return parse(SupernetStudy, read_study(path, list(score.overrides)), path)
+
+
+def default_storage(run: Run) -> str:
+    """The URL of the storage in a run's own folder."""
+    return f"sqlite:///{(run.path / 'search.db').resolve()}"
+
+
+def run_search(
+    study: SearchStudy, run: Run, *, storage: str | None, on_event: OnEvent, should_stop: Callable[[], bool]
+) -> bool:
+    """Carry out the study in its run's folder; False where it was stopped before its end.
+
+    Raises ``ValueError`` with one line on bad input.
+    """
+    place = prepare(study, run, storage or default_storage(run), on_event, should_stop)
+    if place is None:
+        return False
+    problem = problem_of(study, place)
+    if not _trials(study, run, place, problem, on_event, should_stop):
+        return False
+    if study.latency is not None and not measure_front(study, run, on_event, should_stop):
+        return False
+    if study.budgets and not make_packages(study, run, place, problem, on_event, should_stop):
+        return False
+    found = summary(study, run)
+    if not any(record["trials"] == found["trials"] for record in run.records("search")):
+        run.record("search", **found)
+    return True
+
+
+def prepare(
+    study: SearchStudy, run: Run, storage: str, on_event: OnEvent, should_stop: Callable[[], bool]
+) -> Place | None:
+    """The supernet and the latency table, made where they are not there; None where it was stopped."""
+    supernet = None
+    if isinstance(study.score, SupernetScore):
+        supernet = _supernet(study.score, run, on_event, should_stop)
+        if supernet is None:
+            return None
+    place = Place(run.path, storage, supernet, None)
+    if study.latency is None:
+        return place
+    if study.latency.table is not None:
+        return replace(place, table=study.latency.table.resolve())
+    table = run.path / TABLE
+    if not run.records("table"):
+        space = searched(study, supernet)
+        setting = settings_for(study.latency.device, threads=study.latency.threads, graph=False)[0]
+        plan = TablePlan(
+            study.latency.passes, extra_passes=1, calibration=study.latency.networks, held_out=study.latency.networks
+        )
+
+        def on_step(what: str, done: int, of: int) -> None:
+            on_event("latency table", {"stage": what, "step": done, "steps": of})
+
+        if not make_table(table, space, setting, plan, (), on_step, should_stop):
+            return None
+        run.record("table", **judge(Table(table, space, setting)))
+    return replace(place, table=table)
+
+
+def _supernet(score: SupernetScore, run: Run, on_event: OnEvent, should_stop: Callable[[], bool]) -> Path | None:
+    """The folder of the supernet, trained in the run's own folder where the study says so; None where stopped."""
+    if score.run is not None:
+        return supernet_folder(score.run)
+    inner = Run(run.folder(TRAINING))
+    settings = _supernet_study(score)
+    if not (inner.path / "study.yaml").exists():
+        write_json(inner.path / "environment.json", environment())
+        write_text(inner.path / "study.yaml", study_text(resolved_supernet(settings)))
+    if not run_supernet(settings, inner, on_event=on_event, should_stop=should_stop):
+        return None
+    return supernet_folder(inner.path)
+
+
+def _trials(
+    study: SearchStudy, run: Run, place: Place, problem: Problem, on_event: OnEvent, should_stop: Callable[[], bool]
+) -> bool:
+    """All trials, by workers on this machine and whoever joins; their records; False where it was stopped."""
+    begun = run.records("begun")
+    where = "" if place.storage == default_storage(run) else hidden(place.storage)
+    if begun and begun[0]["storage"] != where:
+        there = begun[0]["storage"] or "the run's folder"
+        raise InputError(f"{run.path}: its trials are in {there}: go on with that --storage")
+    device = choose_device(study.device)
+    # The first worker is made here once: what is wrong is told before processes start, and the queue is filled once.
+    worker = make_worker(study, place, str(device), should_stop, lambda _: None, create=True)
+    if not begun:
+        first = warm_start(study, problem.space)
+        if not patiently(lambda: worker.study.get_trials(deepcopy=False), study.patience_s):
+            enqueue(worker.study, problem.parameters, first[: study.trials], study.seed)
+        run.record("begun", warm_start=len(first), storage=where, time=time.time())
+    board = Board(study, run, problem, worker.study, on_event)
+    board.look()
+    if len(board.ended) >= study.trials or run.records("exhausted"):
+        return True
+    count = study.workers or (cores() if device.type == "cpu" else 1)
+    jobs = [Job(study.model_dump(mode="json"), place, str(device), False)] * count
+    results = run_jobs(
+        work, jobs, workers=count, restarts=RESTARTS, on_message=lambda _, message: board.told(message),
+        should_stop=lambda: board.tick() or should_stop(),
+    )  # fmt: skip
+    board.look()
+    close_storage(worker.study._storage)
+    if not all(results):
+        return False
+    if len(board.ended) < study.trials:
+        run.record("exhausted", trials=len(board.ended))
+    return True
+
+
+def warm_start(study: SearchStudy, space: Space[Arch]) -> list[Arch]:
+    """The architectures to begin with, each once. Raises ``InputError`` where one is not of the space."""
+    found: dict[str, Arch] = {}
+    for name in study.warm_start.zoo:
+        arch = load_arch(name)
+        arch = replace(arch, joints=space.smallest().joints)
+        if arch not in space:
+            raise InputError(f"warm_start.zoo: {name} is not an architecture of the space {space.name}")
+        found[fingerprint(arch)] = arch
+    for path in study.warm_start.runs:
+        records = Run(path).records("candidate")
+        if not records:
+            raise InputError(f"warm_start.runs: {path} has no candidates on record")
+        best = front([(r["ap"], r["macs"]) for r in records], ("max", "min"))
+        for record, on_front in zip(records, best, strict=True):
+            arch = as_arch(record["arch"])
+            if on_front and arch in space:
+                found[fingerprint(arch)] = arch
+    return list(found.values())

@@ -1,0 +1,116 @@
+"""Who works on a trial: every worker signs its trial and keeps signing; what nobody signs any more goes back.
+
+A trial keeps its number and its parameters when it goes back to the queue, so it is never lost and never counted
+twice: it ends once, whoever ends it. Clocks of different machines are not compared: a trial is given up on by someone
+who saw its signature unchanged for a while, or who lives on the same machine and sees that the process is gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import optuna
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.trial import FrozenTrial, TrialState
+
+from archsearch.search.storage import OUTAGES
+
+WORKER, BEAT = "worker", "beat"  # a trial's attributes: who works on it, and the last signature
+
+
+@dataclass(frozen=True)
+class Me:
+    """This process as others see it."""
+
+    host: str = field(default_factory=lambda: f"{platform.node()} {_process_space()}")
+    pid: int = field(default_factory=os.getpid)
+    unique: str = field(default_factory=lambda: uuid.uuid4().hex[:8])
+
+    def __str__(self) -> str:
+        return f"{self.host}|{self.pid}|{self.unique}"
+
+    def knows_gone(self, worker: str) -> bool:
+        """Whether that worker was a process of this machine that is not there any more."""
+        host, _, rest = worker.partition("|")
+        pid = rest.partition("|")[0]
+        if host != self.host or not pid.isdecimal():
+            return False
+        try:
+            os.kill(int(pid), 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:
+            return False
+        return int(pid) == self.pid and worker != str(self)  # an earlier process of the same number
+
+
+def _process_space() -> str:
+    """Tells containers apart that share a host's name but not its processes."""
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return ""
+
+
+class Watch:
+    """Gives trials back whose worker is gone."""
+
+    def __init__(self, study: optuna.Study, me: Me, grace_s: float) -> None:
+        self._study, self._me, self._grace_s = study, me, grace_s
+        self._seen: dict[int, tuple[object, float]] = {}  # the last signature of each trial, and since when
+
+    def give_back(self) -> list[int]:
+        """Put abandoned trials back into the queue; their numbers."""
+        found = []
+        for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            if self._abandoned(trial):
+                release(self._study, trial._trial_id)
+                self._seen.pop(trial.number, None)
+                found.append(trial.number)
+        return found
+
+    def _abandoned(self, trial: FrozenTrial) -> bool:
+        worker = trial.user_attrs.get(WORKER)
+        if worker is not None and self._me.knows_gone(worker):
+            return True
+        signature, now = (worker, trial.user_attrs.get(BEAT)), time.monotonic()
+        last, since = self._seen.setdefault(trial.number, (signature, now))
+        if last != signature:
+            self._seen[trial.number] = (signature, now)
+            return False
+        return now - since > self._grace_s
+
+
+def release(study: optuna.Study, trial_id: int) -> None:
+    """Put a trial back into the queue with its parameters; nothing where it has ended."""
+    with contextlib.suppress(UpdateFinishedTrialError):
+        study._storage.set_trial_state_values(trial_id, TrialState.WAITING)
+
+
+@contextmanager
+def signing(study: optuna.Study, trial_id: int, me: Me, every_s: float) -> Iterator[None]:
+    """Within the block the trial is signed every ``every_s``, by a thread of its own."""
+    ended = threading.Event()
+
+    def sign() -> None:
+        beat = 0
+        while not ended.wait(every_s):
+            beat += 1
+            with contextlib.suppress(*OUTAGES, UpdateFinishedTrialError):
+                study._storage.set_trial_user_attr(trial_id, BEAT, f"{me.unique} {beat}")
+
+    thread = threading.Thread(target=sign, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()

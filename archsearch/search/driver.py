@@ -1,0 +1,187 @@
+"""One worker of a search: takes the next trial, has it scored, tells the storage; until all trials have ended.
+
+Trials are numbered from 0, and the first ``plan.trials`` that did not fail are the search: workers may come and go, and
+the number of evaluated architectures is exact. Everything that later steps read is in the trial itself: its parameters,
+its values, its constraints, and the attribute ``score``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
+
+import numpy as np
+import optuna
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.trial import FrozenTrial, TrialState
+
+from archsearch.nets.zoo import Arch
+from archsearch.search.claims import WORKER, Me, Watch, release, signing
+from archsearch.search.parameters import Parameters
+from archsearch.search.problem import Problem, finished
+from archsearch.search.proposals import Exhausted
+from archsearch.search.storage import OUTAGES, first_line, patiently
+
+SCORE, REASON = "score", "reason"  # a trial's attributes: the record of its evaluation, why it failed
+MOST_FAILED = 10  # trials that may fail before a search gives up
+
+
+class Interrupted(Exception):
+    """The evaluation of an architecture was stopped from outside; it goes on another time."""
+
+
+class Scorer(Protocol):
+    """Evaluates architectures; see :mod:`archsearch.experiments.search.scores`."""
+
+    def __call__(self, arch: Arch, costs: dict[str, float], finished: Sequence[FrozenTrial]) -> dict[str, Any]:
+        """What is to be recorded, ``ap`` (0 to 1) among it; measured costs replace those that were predicted.
+
+        ``finished``: the trials that have ended well. Raises ``Interrupted`` where it was told to stop, ``ValueError``
+        where this architecture cannot be evaluated.
+        """
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a worker needs to know of the search."""
+
+    trials: int
+    beat_s: float = 10.0  # between two signatures under a trial
+    grace_s: float = 60.0  # without a signature until a trial is given to another worker
+    patience_s: float = 600.0  # that a worker waits for a storage that is away
+
+
+@dataclass
+class Worker:
+    """A worker and the time it spent; ``seconds`` of evaluation are left out of ``outside``."""
+
+    study: optuna.Study
+    plan: Plan
+    problem: Problem
+    score: Scorer
+    should_stop: Callable[[], bool] = lambda: False
+    on_event: Callable[[dict[str, Any]], None] = lambda _: None
+    poll_s: float = 0.5  # between two looks at trials that others have not ended yet
+
+    def __post_init__(self) -> None:
+        self.me = Me()
+        self._watch = Watch(self.study, self.me, self.plan.grace_s)
+
+    def run(self) -> bool:
+        """Work until every trial of the search has ended; False where it was stopped before.
+
+        Raises ``ValueError`` where too many trials failed, ``InputError`` where the storage stayed away.
+        """
+        exhausted = False
+        while not self.should_stop():
+            if self._patiently(self._watch.give_back):
+                self.on_event({"stage": "took over a trial"})
+            trials = self._trials()
+            states = {trial.state for trial in trials}
+            if len(finished(trials)) >= self.plan.trials:
+                return True
+            check_failures(trials)
+            if TrialState.WAITING in states or (len(trials) < self._numbers(trials) and not exhausted):
+                try:
+                    self._one()
+                except Exhausted as error:
+                    exhausted = True
+                    self.on_event({"stage": str(error)})
+            elif exhausted and TrialState.RUNNING not in states:
+                return True
+            else:
+                self._wait()
+        return False
+
+    def _trials(self) -> list[FrozenTrial]:
+        found: list[FrozenTrial] = self._patiently(lambda: self.study.get_trials(deepcopy=False))
+        return found
+
+    def _numbers(self, trials: Sequence[FrozenTrial]) -> int:
+        """Trials have numbers below this one: those that failed are made up for."""
+        return self.plan.trials + sum(trial.state == TrialState.FAIL for trial in trials)
+
+    def _one(self) -> None:
+        """One trial from its proposal to its end."""
+        began = time.monotonic()
+        trial = self._patiently(self.study.ask)
+        with signing(self.study, trial._trial_id, self.me, self.plan.beat_s):
+            try:
+                self._patiently(lambda: trial.set_user_attr(WORKER, str(self.me)))
+                if trial.number >= self._numbers(self._trials()):
+                    self._fail(trial, "surplus: another worker was faster")
+                    return
+                try:
+                    for name, distribution in self.problem.parameters.distributions.items():
+                        self._patiently(partial(trial._suggest, name, distribution))
+                except Exhausted:
+                    self._fail(trial, "surplus: nothing left to propose")
+                    raise
+                self._evaluate(trial, began)
+            except UpdateFinishedTrialError:
+                pass  # others took it for abandoned, and ended it
+            except BaseException:
+                with contextlib.suppress(*OUTAGES):
+                    release(self.study, trial._trial_id)
+                raise
+
+    def _evaluate(self, trial: optuna.Trial, began: float) -> None:
+        arch = self.problem.parameters.arch(trial.params)
+        costs = self.problem.costing(arch)
+        known = finished(self._trials())
+        asked = time.monotonic()
+        try:
+            record = self.score(arch, costs, known)
+        except Interrupted:
+            release(self.study, trial._trial_id)
+            return
+        except ValueError as error:
+            self._fail(trial, first_line(error))
+            return
+        scored = time.monotonic()
+        costs = {**costs, **record.get("costs", {})}
+        for name, excess in self.problem.costing.over(costs).items():
+            self._patiently(partial(_constrain, trial, name, excess))
+        values = [float(record["ap"]) if name == "ap" else costs[name] for name in self.problem.objectives]
+        full = {**record, "costs": costs, "evaluation_s": scored - asked}
+        full["outside_s"] = (asked - began) + (time.monotonic() - scored)
+        self._patiently(lambda: trial.set_user_attr(SCORE, full))
+        self._patiently(lambda: self.study.tell(trial.number, values, skip_if_finished=True))
+        self.on_event({"stage": "trial", "trial": trial.number, "ap": record["ap"]})
+
+    def _fail(self, trial: optuna.Trial, reason: str) -> None:
+        self._patiently(lambda: trial.set_user_attr(REASON, reason))
+        self._patiently(lambda: self.study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True))
+
+    def _wait(self) -> None:
+        until = time.monotonic() + self.poll_s
+        while not self.should_stop() and time.monotonic() < until:
+            time.sleep(min(0.1, self.poll_s))
+
+    def _patiently(self, call: Callable[[], Any]) -> Any:
+        return patiently(call, self.plan.patience_s, lambda why: self.on_event({"stage": f"storage is away: {why}"}))
+
+
+def _constrain(trial: optuna.Trial, name: str, excess: float) -> None:
+    """Once only: what is tried again after an outage may be there already."""
+    if name not in trial.constraints:
+        trial.set_constraint(name, excess)
+
+
+def check_failures(trials: Sequence[FrozenTrial]) -> None:
+    """Raises ``ValueError`` with the last reason where too many trials failed."""
+    reasons = [str(t.user_attrs.get(REASON, "")) for t in trials if t.state == TrialState.FAIL]
+    failed = [reason for reason in reasons if not reason.startswith("surplus")]
+    if len(failed) >= MOST_FAILED:
+        raise ValueError(f"{len(failed)} trials failed; the last one: {failed[-1]}")
+
+
+def enqueue(study: optuna.Study, parameters: Parameters, archs: Sequence[Arch], seed: int) -> None:
+    """Put architectures at the head of the queue, in their order, as trials of their own."""
+    rng = np.random.default_rng(seed)
+    for arch in archs:
+        study.enqueue_trial(parameters.of(arch, rng), skip_if_exists=False)

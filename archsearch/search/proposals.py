@@ -1,0 +1,126 @@
+"""What a sampler proposes, asked again until it is affordable and new.
+
+Optuna's samplers know neither what an architecture costs before it is evaluated nor that two sets of parameters can be
+the same architecture. Here they are asked again, and what they insist on is brought down towards the smallest
+architecture of the space. What is turned away never becomes a trial, so it takes nothing from the budget.
+
+A sampler is made anew for every trial, seeded by the study's seed and the trial's number: a study that was stopped,
+however it was stopped, goes on as it would have, and no two workers share random numbers.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from optuna.distributions import BaseDistribution
+from optuna.exceptions import ExperimentalWarning
+from optuna.samplers import BaseSampler
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+
+from archsearch.nets.zoo import Arch
+from archsearch.search.parameters import Parameters, Params
+from archsearch.space import fingerprint
+
+Make = Callable[[int], BaseSampler]  # a sampler from a seed
+REJECTED = "rejected"  # a trial's attribute: proposals turned away before it, {"cost": n, "known": n}
+ATTEMPTS = 20  # of a sampler for one trial
+REPAIRS = 2000  # tries to bring its last proposal within the limits
+
+
+class Exhausted(Exception):
+    """No affordable architecture is left that was not evaluated."""
+
+
+class Proposals(BaseSampler):
+    """A sampler of Optuna's whose proposals all fit and are new."""
+
+    def __init__(self, parameters: Parameters, make: Make, fits: Callable[[Arch], bool], seed: int) -> None:
+        self._parameters, self._make, self._fits, self._seed = parameters, make, fits, seed
+        self._known: dict[int, str] = {}  # fingerprints by the trials' numbers
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """All parameters of the space."""
+        return self._parameters.distributions
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """All parameters of one trial. Raises ``Exhausted`` where nothing is left to propose."""
+        rng = np.random.default_rng([self._seed, trial.number])
+        inner = self._make(int(rng.integers(2**31)))
+        known = self._fingerprints(study, trial.number)
+        rejected = {"cost": 0, "known": 0}
+        for _ in range(ATTEMPTS):
+            params = self._ask(inner, study, trial)
+            arch = self._parameters.arch(params)
+            if fingerprint(arch) in known:
+                rejected["known"] += 1
+            elif not self._fits(arch):
+                rejected["cost"] += 1
+            else:
+                break
+        else:
+            params = self._parameters.of(self._repaired(arch, known, rng), rng)
+        study._storage.set_trial_system_attr(trial._trial_id, REJECTED, rejected)
+        return params
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        """Only asked for parameters that are not of the space. Raises ``ValueError``."""
+        raise ValueError(f"{param_name} is not a parameter of the space {self._parameters.space.name}")
+
+    def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
+        """What the sampler does at the end of a trial."""
+        self._quietly(self._seed).after_trial(study, trial, state, values)
+
+    def _quietly(self, seed: int) -> BaseSampler:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            return self._make(seed)
+
+    def _ask(self, inner: BaseSampler, study: Study, trial: FrozenTrial) -> Params:
+        """One proposal: what the sampler gives at once, and the rest one by one."""
+        before = torch.get_num_threads()
+        torch.set_num_threads(1)  # Optuna's Gaussian process takes all of them for nothing
+        try:
+            space = inner.infer_relative_search_space(study, trial)
+            params = inner.sample_relative(study, trial, space)
+            for name, distribution in self._parameters.distributions.items():
+                if name not in params:
+                    params[name] = inner.sample_independent(study, trial, name, distribution)
+        finally:
+            torch.set_num_threads(before)
+        return params
+
+    def _fingerprints(self, study: Study, number: int) -> set[str]:
+        """Of all other trials that have their parameters."""
+        for other in study._get_trials(deepcopy=False, use_cache=True):
+            if other.number not in self._known and len(other.params) == len(self._parameters.distributions):
+                self._known[other.number] = fingerprint(self._parameters.arch(other.params))
+        return {name for other, name in self._known.items() if other != number}
+
+    def _repaired(self, arch: Arch, known: set[str], rng: np.random.Generator) -> Arch:
+        """An affordable new architecture between ``arch`` and the smallest one, as near to it as chance finds."""
+        space = self._parameters.space
+        smallest = space.choices(space.smallest())
+        options = self._parameters.options
+        for turn in range(REPAIRS):
+            share = turn / REPAIRS  # of the holes that take the smallest option
+            near = space.mutate(arch, rng, 1 / max(1, len(smallest)))
+            chosen = space.choices(near)
+
+            def pick(path: str, _: tuple[Any, ...], chosen: Params = chosen, share: float = share) -> Any:
+                if path in chosen and rng.random() >= share:
+                    return chosen[path]
+                return smallest[path] if path in smallest else options[path][0]
+
+            candidate = space.fill(pick)
+            if fingerprint(candidate) not in known and self._fits(candidate):
+                return candidate
+        raise Exhausted(f"no affordable architecture of {space.name} was found that is not evaluated already")

@@ -1,0 +1,154 @@
+"""Where the trials of a search are kept, so that any number of workers share them and none needs to live on.
+
+A URL names the storage: ``sqlite:///FILE`` (one machine), ``postgresql://...`` (many), ``journal:FILE`` (many on one
+file system). Optuna's own classes do the work, and ``optuna-dashboard`` opens all three.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
+from typing import Any, Literal, TypeVar
+
+import optuna
+import sqlalchemy
+from optuna.exceptions import ExperimentalWarning, StorageInternalError
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
+from sqlalchemy.exc import SQLAlchemyError
+
+from archsearch.files import InputError
+
+Result = TypeVar("Result")
+OUTAGES = (StorageInternalError, SQLAlchemyError, ConnectionError)  # what a server that is away looks like
+BUSY_S = 60.0  # that SQLite waits for another process's write
+FACTS = "archsearch"  # the study's attribute that says what is searched
+
+
+def open_storage(url: str, patience_s: float = 0.0) -> BaseStorage:
+    """The storage at ``url``, waited for where it is away, for ``patience_s`` at most.
+
+    Raises ``InputError`` where it is of no known kind, or cannot be opened.
+    """
+    kind, colon, rest = url.partition(":")
+    if not colon or kind not in ("sqlite", "postgresql", "postgres", "journal") or not rest.strip("/"):
+        raise InputError(f"storage {hidden(url)}: sqlite:///FILE, postgresql://USER@HOST/NAME or journal:FILE needed")
+    if kind in ("postgresql", "postgres") and find_spec("psycopg") is None:
+        raise InputError(f"storage {hidden(url)}: psycopg is needed: pip install 'archsearch[postgres]'")
+    try:
+        return patiently(lambda: _opened(kind, rest), patience_s)
+    except OUTAGES as error:
+        raise InputError(f"storage {hidden(url)}: {first_line(error)}") from None
+    except OSError as error:
+        raise InputError(f"storage {hidden(url)}: {error.strerror or error}") from None
+
+
+def _opened(kind: str, rest: str) -> BaseStorage:
+    if kind == "journal":
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            return JournalStorage(JournalFileBackend(rest))
+    if kind == "sqlite":
+        return _sqlite(f"sqlite:{rest}")
+    waits = {"pool_pre_ping": True, "connect_args": {"connect_timeout": 10}}
+    return optuna.storages.get_storage(RDBStorage(f"postgresql+psycopg:{rest}", engine_kwargs=waits))
+
+
+def _sqlite(url: str) -> BaseStorage:
+    storage = RDBStorage(url, engine_kwargs={"connect_args": {"timeout": BUSY_S}})
+    # Readers do not wait for the writer, and a commit does not wait for the disk: what a power cut can take is the last
+    # trials, never the file.
+    sqlalchemy.event.listen(storage.engine, "connect", _without_waiting)
+    storage.engine.dispose()
+    return optuna.storages.get_storage(storage)
+
+
+def _without_waiting(connection: Any, _: Any) -> None:
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL"):
+        connection.execute(f"PRAGMA {pragma}").close()
+
+
+def close_storage(storage: BaseStorage) -> None:
+    """Let go of a storage's connections."""
+    backend = getattr(storage, "_backend", storage)
+    if isinstance(backend, RDBStorage):
+        backend.remove_session()
+        backend.engine.dispose()
+
+
+def hidden(url: str) -> str:
+    """The URL without a password."""
+    head, at, tail = url.rpartition("@")
+    scheme, slashes, user = head.partition("://")
+    return f"{scheme}://{user.partition(':')[0]}@{tail}" if at and slashes else url
+
+
+def first_line(error: BaseException) -> str:
+    """What went wrong, without the statement that SQLAlchemy shows with it."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    original = getattr(error, "orig", None)
+    return str(original if original is not None else error).strip().splitlines()[0]
+
+
+def open_study(
+    storage: BaseStorage, name: str, directions: Sequence[Literal["maximize", "minimize"]], metrics: Sequence[str],
+    facts: Mapping[str, Any], *, create: bool,
+) -> optuna.Study:  # fmt: skip
+    """The study of that name. ``facts``: what must be the same for everyone who works on it.
+
+    Raises ``InputError`` where it is not there and not to be made, or its facts are others.
+    """
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        if create:
+            study = optuna.create_study(
+                storage=storage, study_name=name, directions=list(directions), load_if_exists=True
+            )
+        else:
+            study = optuna.load_study(storage=storage, study_name=name)
+    except KeyError:
+        raise InputError(
+            f"no search named {name} in that storage yet; `archsearch search STUDY --storage URL` begins one"
+        ) from None
+    finally:
+        optuna.logging.set_verbosity(before)
+    known = study.user_attrs.get(FACTS)
+    if known is None and create:
+        study.set_user_attr(FACTS, dict(facts))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            study.set_metric_names(list(metrics))
+    elif known != dict(facts):
+        for key in dict.fromkeys((*(known or {}), *facts)):
+            there, here = (known or {}).get(key), facts.get(key)
+            if there != here:
+                raise InputError(f"search {name}: it was begun with {key} {there!r}, here it is {here!r}")
+    return study
+
+
+def patiently(
+    call: Callable[[], Result], patience_s: float, on_outage: Callable[[str], None] = lambda _: None
+) -> Result:
+    """``call()``, tried again while the storage is away, for ``patience_s`` at most.
+
+    What is tried twice may have been done twice, so it must not matter. Raises ``InputError`` when patience ends; with
+    none, the exception itself.
+    """
+    began: float | None = None
+    pause = 0.2
+    while True:
+        try:
+            return call()
+        except OUTAGES as error:
+            if not patience_s:
+                raise
+            began = time.monotonic() if began is None else began
+            if time.monotonic() - began > patience_s:
+                raise InputError(f"storage is away for {patience_s:g} s: {first_line(error)}") from None
+            on_outage(first_line(error))
+            time.sleep(pause)
+            pause = min(2 * pause, 5.0)

@@ -1,0 +1,227 @@
+"""The search experiment on a table, a supernet and trainings of seconds: records, resuming, models, wrong input."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from experiments import made
+from experiments.made import Inline
+from report.pages import parse
+from search import problems
+from train import tiny
+
+from archsearch.experiments import supernet as supernet_module
+from archsearch.experiments.benchmark import every
+from archsearch.experiments.search import packages
+from archsearch.experiments.search import run as run_module
+from archsearch.experiments.search.records import candidates, front_of
+from archsearch.experiments.search.run import resolved, run_search
+from archsearch.experiments.search.study import SearchStudy
+from archsearch.files import InputError
+from archsearch.nets.zoo import load_arch
+from archsearch.report.search import write_report
+from archsearch.runs import Run, study_text
+from archsearch.search.pareto import front
+from archsearch.space import fingerprint
+from archsearch.train.checkpoint import load_model
+
+SMALL = {**tiny.LITEPOSE, "resolution": 32, "stem": {"choice": [4, 8]}}
+
+
+class Restarting(Inline):
+    """As ``run_jobs`` with restarts."""
+
+    def __call__(self, function: Any, payloads: Any, *, workers: int, restarts: int = 0, **more: Any) -> list[Any]:  # type: ignore[override]
+        return super().__call__(function, payloads, workers=workers, **more)
+
+
+@pytest.fixture(autouse=True)
+def inline(monkeypatch: pytest.MonkeyPatch) -> Restarting:
+    jobs = Restarting()
+    for module in (run_module, packages, supernet_module):
+        monkeypatch.setattr(module, "run_jobs", jobs)
+    return jobs
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """A tabular benchmark of a small space, as settings."""
+    folder = tmp_path_factory.mktemp("table")
+    (folder / "small.yaml").write_text(yaml.safe_dump(SMALL))
+    found = problems.problem(problems.Space(problems.Arch, SMALL, "small"))
+    lines = [json.dumps({"source": {"space": "small", "data": {"kind": "scenes", "level": "easy", "size_px": 48}}})]
+    for arch in every(found.space):
+        counted = found.costing.count(arch)
+        row = {
+            "fingerprint": fingerprint(arch), "choices": found.space.choices(arch),
+            "supernet_ap": problems.ap(found, arch), "alone_ap": None, "macs": counted.macs, "params": counted.params,
+        }  # fmt: skip
+        lines.append(json.dumps(row))
+    (folder / "small.jsonl").write_text("\n".join(lines) + "\n")
+    return {"kind": "table", "space": str(folder / "small.yaml"), "file": str(folder / "small.jsonl")}
+
+
+def study(score: dict[str, Any], **changes: Any) -> SearchStudy:
+    fields = {"kind": "search", "name": "hunt", "score": score, "trials": 12, "workers": 1, "device": "cpu", **changes}
+    return SearchStudy.model_validate(fields)
+
+
+def started(path: Path, chosen: SearchStudy) -> Run:
+    path.mkdir(parents=True, exist_ok=True)
+    (path / "study.yaml").write_text(study_text(resolved(chosen)))
+    return Run(path)
+
+
+def go(chosen: SearchStudy, run: Run, storage: str | None = None) -> bool:
+    return run_search(chosen, run, storage=storage, on_event=lambda *_: None, should_stop=lambda: False)
+
+
+def test_a_search_of_a_table_finds_its_front(table: dict[str, Any], tmp_path: Path) -> None:
+    chosen = study(table, trials=40, sampler={"kind": "assisted", "options": {"startup": 8}})
+    run = started(tmp_path / "run", chosen)
+    assert go(chosen, run)
+    records = candidates(run)
+    assert [r["trial"] for r in records] == list(range(40))
+    assert {r["source"] for r in records} == {"benchmark"}
+    rows = [json.loads(line) for line in Path(table["file"]).read_text().splitlines()[1:]]
+    true = [row["supernet_ap"] for row, on in zip(
+        rows, front([(r["supernet_ap"], r["macs"]) for r in rows], ("max", "min")), strict=True) if on]  # fmt: skip
+    found = {r["ap"] for r in front_of(chosen, records)}
+    assert len(found & set(true)) > 0.5 * len(true)
+    (last,) = run.records("search")
+    assert (last["trials"], last["given_up_early"]) == (40, 0)
+    assert write_report(run)[0]["trial"]
+    page = parse((run.path / "report.html").read_text())
+    page.check()
+
+
+def test_longer_and_stopped_searches_go_on(table: dict[str, Any], tmp_path: Path, inline: Restarting) -> None:
+    chosen = study(table, sampler={"kind": "nsga2", "options": {"population_size": 4}})
+    whole = started(tmp_path / "whole", chosen)
+    assert go(chosen, whole)
+    part = started(tmp_path / "part", chosen)
+    inline.messages, inline.stop_after = [], 5
+    assert not go(chosen, part)
+    inline.stop_after = None
+    assert 0 < len(candidates(part)) < 12
+    assert go(chosen, part)
+    names = [[r["fingerprint"] for r in sorted(candidates(run), key=lambda r: r["trial"])] for run in (whole, part)]
+    assert names[0] == names[1]
+    longer = study(table, trials=15, sampler={"kind": "nsga2", "options": {"population_size": 4}})
+    assert go(longer, part)
+    assert len(candidates(part)) == 15
+    assert len(part.records("candidate")) == 15
+
+
+def test_supernet_to_models(tmp_path: Path) -> None:
+    """Everything on: a supernet, latency as an objective, rungs, budgets, fine-tuning, export, cards."""
+    shared = made.supernet(tmp_path / "shared")
+    score = {
+        "kind": "supernet", "run": str(shared.path), "rungs": [0.5], "confidence": 0.6,
+        "estimate": {"calibration_images": 8, "bootstrap": 20},
+    }  # fmt: skip
+    chosen = study(
+        score, trials=6, objectives=["ap", "macs", "latency"], latency={"passes": 1, "networks": 1, "repeats": 2},
+        budgets={"s": 1.2e6, "l": 1e9}, finetune={"images": 16, "batch": 8}, sampler={"kind": "random"},
+    )  # fmt: skip
+    run = started(tmp_path / "run", chosen)
+    assert go(chosen, run)
+    packages_made = run.records("package")
+    assert {p["name"] for p in packages_made} == {"s", "l"}
+    for package in packages_made:
+        folder = run.path / package["folder"]
+        model = load_model(folder)
+        assert fingerprint(model.arch) == package["fingerprint"] == fingerprint(load_arch(folder / "arch.yaml"))
+        assert package["macs"] <= package["budget"]
+        assert package["onnx"]["relative_difference"] < 1e-4
+        assert package["latency"]["median_ms"] > 0
+        assert package["images_seen"] == 16
+    on_front = front_of(chosen, candidates(run))
+    assert {r["latency_is"] for r in on_front} == {"measured"}
+    assert all(r["latency_predicted_ms"] > 0 for r in on_front)
+    before = (run.path / "metrics.jsonl").read_text()
+    assert go(chosen, run)  # nothing is left to do
+    assert (run.path / "metrics.jsonl").read_text() == before
+    rows = write_report(run)
+    assert {row["model"] for row in rows} == {"s", "l"}
+    card = (run.path / "packages" / "s" / "README.md").read_text()
+    for words in ("AP on embedded scenes", "ptflops 0.6", "latency, median of 2", "seed 0", "fine-tuned on 16 images"):
+        assert words in card
+    parse((run.path / "report.html").read_text()).check()
+
+
+def test_candidates_trained_alone_are_kept_and_found_again(tmp_path: Path) -> None:
+    score = {
+        "kind": "alone", "space": str(_space(tmp_path)), "data": tiny.STUDY["data"],
+        "train": {"preset": "fast", "images": 16, "batch": 8},
+    }  # fmt: skip
+    chosen = study(score, trials=3, sampler={"kind": "random"}, budgets={"only": 1e9}, export=False)
+    run = started(tmp_path / "run", chosen)
+    assert go(chosen, run)
+    assert [r["source"] for r in candidates(run)] == ["alone"] * 3
+    assert len(run.records("result")) == 3
+    (package,) = run.records("package")
+    assert not package["fine_tuned"]
+    assert package["ap"] == max(r["ap"] for r in candidates(run))
+
+
+def _space(folder: Path) -> Path:
+    path = folder / "small.yaml"
+    path.write_text(yaml.safe_dump(SMALL))
+    return path
+
+
+def test_what_is_wrong_is_one_line(table: dict[str, Any], tmp_path: Path) -> None:
+    run = started(tmp_path / "run", study(table))
+    with pytest.raises(InputError, match=r"constraints\.macs: 10 cannot be met in small, its cheapest .* has"):
+        go(study(table, constraints={"macs": 10}), run)
+    assert go(study(table), run)
+    for changes, message in (
+        ({"seed": 1}, "search hunt: it was begun with seed 0, here it is 1"),
+        ({"sampler": {"kind": "random"}}, "begun with sampler"),
+    ):
+        with pytest.raises(InputError, match=message):
+            go(study(table, **changes), run)
+    other = {**table, "space": str(tmp_path / "other.yaml")}
+    Path(other["space"]).write_text(yaml.safe_dump({**SMALL, "stem": 8}))
+    with pytest.raises(InputError, match="begun with space 'small', here it is 'other'"):
+        go(study(other), run)
+    with pytest.raises(InputError, match="its trials are in the run's folder"):
+        go(study(table), run, storage=f"sqlite:///{tmp_path / 'elsewhere.db'}")
+    with pytest.raises(InputError, match=r"sqlite:////no/such/folder/x\.db: unable to open"):
+        go(study(table), started(tmp_path / "new", study(table)), storage="sqlite:////no/such/folder/x.db")
+    with pytest.raises(InputError, match="no candidates on record"):
+        go(study(table, warm_start={"runs": [str(tmp_path)]}), started(tmp_path / "warm", study(table)))
+
+
+def test_a_supernet_of_another_space_is_refused(tmp_path: Path) -> None:
+    shared = made.supernet(tmp_path / "shared")
+    score = {"kind": "supernet", "run": str(shared.path)}
+    with pytest.raises(InputError, match=r"space embedded_litepose: AP would come from .* does not hold all of it"):
+        go(study(score, space="embedded_litepose"), started(tmp_path / "a", study(score)))
+    with pytest.raises(InputError, match="no supernet"):
+        resolved(study({"kind": "supernet", "run": str(tmp_path / "nothing")}))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"objectives": ["ap"]}, "ap and at least one cost"),
+        ({"objectives": ["ap", "flops"]}, "cost 'flops' is not macs"),
+        ({"objectives": ["ap", "latency"]}, "`latency: .device: cpu.` is missing"),
+        ({"constraints": {"macs": 0}}, "macs 0 is not above 0"),
+        ({"budgets": {"s": -1}}, "budgets.s: -1"),
+        ({"budgets": {"../s": 1e9}}, "a name of letters and digits"),
+        ({"budgets": {"s": 1e9}}, "a table has neither weights nor devices"),
+        ({"score": {"kind": "supernet"}}, "give either run"),
+        ({"score": {"kind": "supernet", "run": "x", "rungs": [0.5, 0.2]}}, "not rising parts"),
+        ({"trials": 0}, "greater than 0"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(table: dict[str, Any], changes: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        study(**{"score": table, **changes})

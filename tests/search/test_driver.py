@@ -1,0 +1,136 @@
+"""Workers: exactly so many trials, each ended once, whoever dies, stops or fails."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from optuna.trial import FrozenTrial
+from search import problems
+
+from archsearch.nets.zoo import Arch
+from archsearch.search.claims import Me
+from archsearch.search.driver import SCORE, Interrupted, Plan, Worker, enqueue
+from archsearch.space import fingerprint
+
+
+def params_of(url: str | None, study: Any = None) -> list[dict[str, Any]]:
+    study = study or problems.study(problems.problem(), "nsga2", 0, url)
+    return [t.params for t in sorted(study.trials, key=lambda t: t.number) if t.state.name == "COMPLETE"]
+
+
+def test_workers_end_every_trial_once_though_they_are_killed(tmp_path: Path) -> None:
+    """A worker killed at random moments is replaced; numbers are without gaps, and nothing is evaluated twice over."""
+    url = f"sqlite:///{tmp_path / 'trials.db'}"
+    problems.study(problems.problem(), "nsga2", 0, url)
+    moment = random.Random(0)
+    workers = problems.crew(url, 2, 40, 0.05)
+    time.sleep(4)
+    for _ in range(3):
+        time.sleep(moment.uniform(0.1, 0.8))
+        victim = moment.choice(workers)
+        if victim.is_alive() and victim.pid is not None:
+            os.kill(victim.pid, signal.SIGKILL)
+            victim.join()
+            workers.remove(victim)
+            workers += problems.crew(url, 1, 40, 0.05)
+    for worker in workers:
+        worker.join(120)
+        assert worker.exitcode == 0
+    trials = problems.study(problems.problem(), "nsga2", 0, url).trials
+    assert [t.number for t in trials if t.state.name == "COMPLETE"] == list(range(40))
+    assert all(t.state.name in ("COMPLETE", "FAIL") for t in trials)
+    found = problems.problem()
+    assert all(t.values[0] == problems.ap(found, found.parameters.arch(t.params)) for t in trials[:40])
+
+
+def test_an_interrupted_trial_keeps_its_number_and_its_parameters() -> None:
+    found = problems.problem()
+    whole = params_of(None, problems.searched(found, "nsga2", 0, 24))
+    study = problems.study(found, "nsga2", 0)
+    for pause in (5, 6, 13):
+        asked = 0
+
+        def score(
+            arch: Arch, costs: dict[str, float], finished: Sequence[FrozenTrial], pause: int = pause
+        ) -> dict[str, Any]:
+            nonlocal asked
+            asked += 1
+            if asked > pause:
+                raise Interrupted
+            return {"ap": problems.ap(found, arch)}
+
+        stop = Worker(study, Plan(24), found, score, should_stop=lambda: asked > pause)  # noqa: B023
+        assert not stop.run() or len(params_of(None, study)) == 24
+    rest = Worker(study, Plan(24), found, lambda arch, _, __: {"ap": problems.ap(found, arch)})
+    assert rest.run()
+    assert params_of(None, study) == whole
+
+
+def test_a_crash_in_the_middle_of_a_proposal_changes_nothing() -> None:
+    """Killed after some of the parameters were written: whoever takes the trial over writes the same ones."""
+    found = problems.problem()
+    whole = params_of(None, problems.searched(found, "nsga2", 0, 24))
+    study = problems.study(found, "nsga2", 0)
+
+    def score(arch: Arch, costs: dict[str, float], finished: Sequence[FrozenTrial]) -> dict[str, Any]:
+        return {"ap": problems.ap(found, arch)}
+
+    assert Worker(study, Plan(22), found, score).run()
+    half = study.ask()
+    half.set_user_attr("worker", str(Me(unique="dead")))
+    for path, distribution in list(found.parameters.distributions.items())[:3]:
+        half._suggest(path, distribution)
+    fresh = problems.study(found, "nsga2", 0)
+    study.sampler = fresh.sampler
+    assert Worker(study, Plan(24), found, score).run()
+    assert params_of(None, study) == whole
+
+
+def test_failed_trials_are_made_up_for_and_many_end_the_search() -> None:
+    found = problems.problem()
+    study = problems.study(found, "random", 0)
+
+    def score(arch: Arch, costs: dict[str, float], finished: Sequence[FrozenTrial]) -> dict[str, Any]:
+        if found.space.choices(arch)["/resolution"] == 48:
+            raise ValueError("too large for this device")
+        return {"ap": problems.ap(found, arch)}
+
+    with pytest.raises(ValueError, match="10 trials failed; the last one: too large for this device"):
+        Worker(study, Plan(60), found, score).run()
+    assert sum(t.state.name == "FAIL" for t in study.trials) == 10
+
+
+def test_the_record_has_costs_times_and_measured_values() -> None:
+    found = problems.problem(macs=10**9)
+    study = problems.study(found, "random", 0)
+
+    def score(arch: Arch, costs: dict[str, float], finished: Sequence[FrozenTrial]) -> dict[str, Any]:
+        return {"ap": 0.25, "costs": {"macs": costs["macs"] + 1}, "seen": len(finished)}
+
+    assert Worker(study, Plan(3), found, score).run()
+    for trial in study.trials:
+        record = trial.user_attrs[SCORE]
+        exact = found.costing(found.parameters.arch(trial.params))["macs"]
+        assert (record["ap"], record["costs"]["macs"], record["seen"]) == (0.25, exact + 1, trial.number)
+        assert trial.values == [0.25, exact + 1]
+        assert trial.constraints["macs"] == exact + 1 - 10**9
+        assert record["evaluation_s"] >= 0
+        assert record["outside_s"] > 0
+
+
+def test_given_architectures_come_first() -> None:
+    found = problems.problem()
+    study = problems.study(found, "nsga2", 0)
+    first = [found.space.largest(), found.space.smallest()]
+    enqueue(study, found.parameters, first, 0)
+    assert Worker(study, Plan(5), found, lambda arch, _, __: {"ap": problems.ap(found, arch)}).run()
+    names = [fingerprint(found.parameters.arch(t.params)) for t in study.trials]
+    assert names[:2] == [fingerprint(arch) for arch in first]
+    assert len(set(names)) == 5

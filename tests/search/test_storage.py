@@ -1,0 +1,80 @@
+"""Opening storages, refusing what does not fit, and waiting while a server is away."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.exceptions import StorageInternalError
+from search import problems
+
+from archsearch.files import InputError
+from archsearch.search.storage import hidden, open_storage, open_study, patiently
+
+
+@pytest.mark.parametrize("kind", ["sqlite:///", "journal:"])
+def test_a_search_in_a_file_is_found_again(kind: str, tmp_path: Path) -> None:
+    url = f"{kind}{tmp_path / 'trials'}"
+    found = problems.problem()
+    problems.searched(found, "random", 0, 4, url)
+    again = problems.study(found, "random", 0, url)
+    assert [t.number for t in again.trials if t.state.name == "COMPLETE"] == [0, 1, 2, 3]
+    assert again.metric_names == ["ap", "macs"]
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("", "sqlite:///FILE, postgresql://USER@HOST/NAME or journal:FILE needed"),
+        ("mysql://me@host/db", "storage mysql://me@host/db: sqlite:///FILE"),
+        ("sqlite:///", "needed"),
+        ("sqlite:////no/such/folder/x.db", "storage sqlite:////no/such/folder/x.db: unable to open database file"),
+        ("journal:/no/such/folder/x", "No such file or directory"),
+        ("postgresql://me:secret@127.0.0.1:9/db", "storage postgresql://me@127.0.0.1:9/db: .*refused"),
+    ],
+)
+def test_a_storage_that_is_not_there_is_one_line(url: str, message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        open_storage(url)
+    assert "\n" not in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+def test_passwords_are_hidden() -> None:
+    assert hidden("postgresql://me:s3:c@host/db") == "postgresql://me@host/db"
+    assert hidden("postgresql://me@host/db") == "postgresql://me@host/db"
+    assert hidden("sqlite:///a.db") == "sqlite:///a.db"
+
+
+def test_another_search_of_the_same_name_is_refused_with_what_differs(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'trials.db'}"
+    problems.study(problems.problem(), "random", 0, url)
+    storage = open_storage(url)
+    with pytest.raises(InputError, match="search test: it was begun with space 'tiny', here it is 'other'"):
+        open_study(storage, "test", ["maximize", "minimize"], ["ap", "macs"], {"space": "other"}, create=True)
+    with pytest.raises(InputError, match="no search named nothing"):
+        open_study(storage, "nothing", ["maximize", "minimize"], ["ap", "macs"], {}, create=False)
+    assert optuna.get_all_study_names(storage) == ["test"]
+
+
+def test_patience_waits_for_a_server_and_ends() -> None:
+    calls: list[int] = []
+    told: list[str] = []
+
+    def flaky() -> str:
+        calls.append(1)
+        if len(calls) < 3:
+            raise StorageInternalError("gone") from ConnectionError("connection refused")
+        return "back"
+
+    assert patiently(flaky, 30.0, told.append) == "back"
+    assert told == ["connection refused"] * 2
+
+    def away() -> None:
+        raise ConnectionError("still gone")
+
+    with pytest.raises(InputError, match=r"storage is away for 0\.1 s: still gone"):
+        patiently(away, 0.1)
+    with pytest.raises(KeyError):
+        patiently(lambda: {}["x"], 30.0)  # not an outage
