@@ -20,9 +20,7 @@ ROOT = Path("runs")
 
 
 @contextmanager
-def run_of(
-    name: str, study: dict[str, Any], root: Path, resume: bool, may_differ: Sequence[str] = ()
-) -> Iterator[Run]:
+def run_of(name: str, study: dict[str, Any], root: Path, resume: bool, may_differ: Sequence[str] = ()) -> Iterator[Run]:
     """The run's folder; a new one that fails before its first record leaves nothing behind.
 
     ``may_differ``: settings that a run may go on with changed.

@@ -22,7 +22,17 @@ Storage = Annotated[
     typer.Option(help="sqlite:///FILE, postgresql://USER@HOST/NAME or journal:FILE; default: in the run's folder."),
 ]
 Workers = Annotated[int | None, typer.Option(min=1, help="Processes on this machine; default: the study's.")]
-RESUMED = ("trials", "workers", "beat_s", "grace_s", "patience_s")  # settings that may differ where a search goes on
+RESUMED = (
+    "trials",
+    "workers",
+    "beat_s",
+    "grace_s",
+    "patience_s",
+    "budgets",
+    "budgets_of",
+    "finetune",
+    "export",
+)  # settings that may differ where a search goes on
 
 
 @app.command(epilog="Example: archsearch search embedded_search trials=60")
@@ -95,6 +105,7 @@ def _settings(study: str, overrides: list[str] | None, workers: int | None) -> S
 
     path = find_study(study)
     fields = read_study(path, overrides or [])
+    fields.pop("data", None)  # a run's own study.yaml says which data its AP is of
     if workers is not None:
         fields["workers"] = workers
     from archsearch.experiments.search.study import SearchStudy

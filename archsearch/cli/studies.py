@@ -115,29 +115,46 @@ def _data_overrides(annotations: Path | None, images: Path | None) -> list[str]:
     ]
 
 
-@app.command(epilog="Example: archsearch ceiling gradual_shrinking")
+@app.command(epilog="Example: archsearch ceiling litepose_crowdpose data.root=/data/crowdpose --people 20")
 def ceiling(
-    study: Annotated[str, typer.Argument(help="A study with validation data.")],
+    study: Annotated[str, typer.Argument(help="A study of bottom-up networks with validation data.")],
     overrides: Overrides = None,
+    people: Annotated[int, typer.Option(min=0, help="How many of the people that are lost are listed.")] = 10,
     as_json: AsJson = False,
 ) -> None:
-    """AP of perfect maps put through decoding and evaluation: what no network of a study can exceed."""
+    """AP of perfect maps put through decoding and evaluation: what no network can exceed, and whom it loses."""
     from archsearch.data.sources import load_data
     from archsearch.environment import cores
     from archsearch.experiments.shrink import ShrinkStudy
+    from archsearch.experiments.single import TrainStudy, parse_study
     from archsearch.files import cache_folder
-    from archsearch.pose.ceiling import ceiling as perfect
+    from archsearch.nets.zoo import as_arch
+    from archsearch.pose.ceiling import perfect_results
+    from archsearch.pose.evaluate import evaluate
+    from archsearch.pose.lost import lost_people, reasons, record, rows
     from archsearch.settings import find_study, parse, read_study
 
     path = find_study(study)
-    settings = parse(ShrinkStudy, read_study(path, overrides or []), path)
+    fields = read_study(path, overrides or [])
+    settings = parse_study(fields, path) if fields.get("kind") == "train" else parse(ShrinkStudy, fields, path)
+    if not isinstance(settings, (ShrinkStudy, TrainStudy)):
+        raise InputError(f"{path}: protocol: top_down: perfect maps are put through the grouping of bottom-up networks")
     _, val_set = load_data(settings.data, cache=cache_folder(), workers=cores())
-    arch = next(iter(settings.architectures(len(val_set.skeleton)).values()))
-    scores = perfect(val_set, settings.train.loss, settings.train.decode, size_px=min(arch.input_hw))
-    if as_json:
-        print_json(scores.summary())
+    if isinstance(settings, TrainStudy):
+        arch = as_arch(settings.arch)
     else:
-        print_figures(f"perfect maps on {val_set.name}, {len(val_set)} images", scores.summary())
+        arch = next(iter(settings.architectures(len(val_set.skeleton)).values()))
+    results = perfect_results(val_set, settings.train.loss, settings.train.decode, size_px=min(arch.input_hw))
+    scores = evaluate(val_set.annotations, results, val_set.skeleton)
+    lost = lost_people(val_set.annotations, results, val_set.skeleton)
+    if as_json:
+        print_json({**scores.summary(), "lost": [record(person) for person in lost]})
+        return
+    print_figures(f"perfect maps on {val_set.name}, {len(val_set)} images", scores.summary())
+    counted = ", ".join(f"{count} {reason}" for reason, count in reasons(lost).items())
+    print(f"{len(lost)} of {scores.people} people are below OKS 0.95" + (f": {counted}" if lost else ""))
+    if lost[:people]:
+        print_table(f"the {len(lost[:people])} farthest below", rows(lost[:people]))
 
 
 @app.command(epilog="Example: archsearch report runs/gradual_shrinking/20260101-120000")
@@ -146,17 +163,17 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Write a run's table, plots and page anew from its records."""
-    from archsearch.report import rank, shrink, supernet
+    from archsearch.report import rank, search, shrink, supernet
     from archsearch.report.tables import load_study, rows
     from archsearch.runs import Run
 
     if not (run / "study.yaml").exists():
         raise InputError(f"{run}: not a run's folder, it has no study.yaml")
     kind = load_study(Run(run)).get("kind")
-    write_report = {"supernet": supernet.write_report, "rank": rank.write_report}.get(str(kind), shrink.write_report)
-    shown_rows = write_report(Run(run))
+    makers = {"supernet": supernet.write_report, "rank": rank.write_report, "search": search.write_report}
+    shown_rows = makers.get(str(kind), shrink.write_report)(Run(run))
     if as_json:
-        print_json(shown_rows if kind in ("supernet", "rank") else rows(Run(run)))
+        print_json(shown_rows if kind in makers else rows(Run(run)))
     else:
         print_table(str(run), shown_rows)
         print(run / "report.html")

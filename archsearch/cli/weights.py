@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from archsearch.cli.shared import AsJson, Input, model_folder, print_json, screen, size_hw
+from archsearch.cli.shared import AsJson, Device, Input, model_folder, print_json, screen, size_hw
 from archsearch.files import InputError
 
 if TYPE_CHECKING:
@@ -91,6 +91,33 @@ def _skeleton(name: str | None, joints: int | None) -> Skeleton:
         counts = ", ".join(f"{s.name} has {len(s)}" for s in SKELETONS.values())
         raise InputError(f"{joints} joints: {counts}; describe another skeleton with --skeleton FILE.yaml")
     return by_count[joints]
+
+
+@app.command(epilog="Example: archsearch extract runs/embedded_search/20260101-120000 --trial 17 --out small/ --onnx")
+def extract(
+    run: Annotated[Path, typer.Argument(help="A run of archsearch supernet or archsearch search.")],
+    out: Annotated[Path, typer.Option(help="The model's folder to write.")],
+    arch: Annotated[
+        str | None, typer.Option(help="smallest, largest, a known name or a YAML file of the supernet's space.")
+    ] = None,
+    trial: Annotated[int | None, typer.Option(min=0, help="The architecture of that trial of a search.")] = None,
+    onnx: Annotated[bool, typer.Option("--onnx", help="Also as model.onnx, checked against torch.")] = False,
+    device: Device = "auto",
+) -> None:
+    """Take a sub-net out of a supernet, its normalisation recalibrated: arch.yaml and weights.safetensors."""
+    from archsearch.environment import choose_device
+    from archsearch.experiments.extracting import chosen_arch, recalibrated, supernet_of
+    from archsearch.nets.onnx import export_onnx
+    from archsearch.train.checkpoint import save_model
+
+    folder = supernet_of(run)
+    picked = chosen_arch(run, folder, arch, trial)
+    found = recalibrated(folder, picked, choose_device(device))
+    with _new_folder(out) as made:
+        save_model(made, found.net, picked, found.supernet.skeleton, found.supernet.decode)
+        if onnx:
+            export_onnx(found.net, picked.input_hw, made / "model.onnx")
+    print(out)
 
 
 @app.command(epilog="Example: archsearch export higher32/ --out higher32.onnx --input 512x512")

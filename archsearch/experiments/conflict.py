@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from archsearch.data.batches import Batch, make_batch
 from archsearch.data.sources import load_data
-from archsearch.elastic import give
+from archsearch.elastic import Conv, centre, give
 from archsearch.environment import choose_device
 from archsearch.experiments.candidates import FOLDER, supernet_folder, supernet_study
 from archsearch.experiments.supernet import SupernetStudy
@@ -164,6 +164,12 @@ def used_entries(net: nn.Module, arch: Arch) -> list[Tensor]:
     for parameter in small.parameters():
         parameter.fill_(1)
     give(small, net)
+    kernels = {name: layer.kernel_size[0] for name, layer in small.named_modules() if isinstance(layer, Conv)}
+    for name, layer in net.named_modules():
+        if isinstance(layer, Conv) and layer.transforms is not None and name in kernels:
+            widest = layer.kernel_size[0] - 2
+            if kernels[name] < widest:  # reached by maps from the widest window that has one
+                centre(layer.weight, widest).copy_(layer.weight.amax((2, 3), keepdim=True))
     return [parameter != 0 for parameter in net.parameters()]
 
 

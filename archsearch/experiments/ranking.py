@@ -150,5 +150,3 @@ def bootstrapped(figure: Callable[[NDArray[np.int64]], float], count: int) -> Ag
 def _tau(a: Sequence[float], b: Sequence[float]) -> float | None:
     value = kendall(a, b)
     return None if value != value else value
-
-

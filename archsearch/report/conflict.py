@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
@@ -15,6 +16,7 @@ from archsearch.runs import Run
 
 WRAP = 3  # panels in a row
 ROW_IN, HEADING_IN = 0.24, 0.62  # of a panel: each place, and its title with the names of the options
+MANY = 6  # pairs of options beyond which numbers are set smaller
 BAR_IN = 0.55  # the scale of colours below all panels
 
 
@@ -31,6 +33,7 @@ def conflict_figure(found: Sequence[Cell]) -> Figure:
         for x, name in enumerate(row):
             panels.append(figure.add_subplot(grid[y, x]))
             image = _panel(panels[-1], name, [cell for cell in found if cell.property == name])
+            panels[-1].set_ylim(max(_places(found, other) for other in row) - 0.5, -0.5)  # cells of one height
     if image is not None:
         bar = figure.colorbar(image, ax=panels, location="bottom", shrink=0.5, aspect=40, pad=0.02)
         bar.set_label("cosine of the two gradients (1: agree, 0: ignore each other, −1: fight)")
@@ -47,18 +50,22 @@ def _panel(ax: Axes, name: str, cells: Sequence[Cell]) -> AxesImage:
     values = np.full((len(places), len(options)), np.nan)
     for cell in cells:
         values[places.index(cell.place), options.index((cell.a, cell.b))] = cell.cosine
-    ax.set_facecolor(FAINT)
+    ax.imshow(np.zeros_like(values), cmap=ListedColormap([FAINT]), aspect="auto")
     image = ax.imshow(values, cmap="PuOr", vmin=-1, vmax=1, aspect="auto")
+    narrow = len(options) > MANY
     for (y, x), value in np.ndenumerate(values):
         text, color = ("–", MUTED) if np.isnan(value) else (f"{value:.2f}", "black" if abs(value) < 0.6 else "white")
-        ax.text(x, y, text, ha="center", va="center", fontsize=6, color=color)
+        text = text.replace("0.", ".") if narrow else text
+        ax.text(x, y, text, ha="center", va="center", fontsize=5.2 if narrow else 6, color=color)
     names = [literal(f"{_short(a)} / {_short(b)}") for a, b in options]
     crowded = sum(map(len, names)) > 30
     ax.set_xticks(range(len(options)), names, fontsize=6, rotation=90 if crowded else 0)
     ax.set_yticks(range(len(places)), places, fontsize=6)
+    ax.xaxis.tick_top()
     ax.set_title(name)
     ax.grid(visible=False)
     ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
     return image
 
 

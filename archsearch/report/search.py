@@ -43,9 +43,10 @@ def write_report(run: Run) -> list[dict[str, str]]:
         raise InputError(f"{run.path}: no trial has ended; go on with: archsearch search {study.name} --resume")
     label = ap_label(plain)
     best = sorted(front_of(study, records), key=lambda r: r["macs"])
-    packages = run.records("package")
+    packages = list({p["name"]: p for p in run.records("package")}.values())  # a longer search may have found better
     folder = run.folder("plots")
-    chart = chart_of(Request((run,), x=study.cost_names[0] if study.cost_names[0] != "latency" else "latency:"))
+    counted = next(name for name in (*study.cost_names, "macs") if name != "latency")  # known of every candidate
+    chart = chart_of(Request((run,), x=counted))
     with style.style():
         style.save(front_figure(chart, "page"), folder / "front")
         further = search_figures((run,), chart)

@@ -41,6 +41,7 @@ class AssistedSampler(BaseSampler):
         self._problem, self._seed = problem, seed
         self._startup, self._population, self._generations = startup, population, generations
         self._mutation = mutation
+        self._rng = np.random.default_rng([seed, 1])  # goes on where it is asked again for the same trial
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """All parameters."""
@@ -50,11 +51,13 @@ class AssistedSampler(BaseSampler):
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """The next architecture."""
-        rng = np.random.default_rng([self._seed, 1])
-        done = finished(study.get_trials(deepcopy=False))
+        rng, trials = self._rng, study.get_trials(deepcopy=False)
+        done = finished(trials)
         if len(done) < self._startup:
             return self._problem.parameters.of(self._spread(trial.number, rng), rng)
-        return self._problem.parameters.of(self._best(done, rng), rng)
+        asked = [t for t in trials if len(t.params) == len(self._problem.parameters.distributions)]
+        taken = {fingerprint(self._problem.parameters.arch(t.params)) for t in asked}
+        return self._problem.parameters.of(self._best(done, taken, rng), rng)
 
     def _spread(self, number: int, rng: np.random.Generator) -> Arch:
         """A random architecture whose first cost has its place in a sequence that fills the range evenly."""
@@ -67,7 +70,7 @@ class AssistedSampler(BaseSampler):
             step, rest = step / 2, rest // 2
         return drawn[int(place * len(drawn))]
 
-    def _best(self, done: Sequence[FrozenTrial], rng: np.random.Generator) -> Arch:
+    def _best(self, done: Sequence[FrozenTrial], taken: set[str], rng: np.random.Generator) -> Arch:
         """What evolution towards one member's front finds, and would enlarge the true front the most."""
         losses = self._problem.losses(done)
         archs = [self._problem.parameters.arch(trial.params) for trial in done]
@@ -75,7 +78,6 @@ class AssistedSampler(BaseSampler):
         predictor = Predictor(features(archs, losses[:, 1:].tolist()), (-losses[:, 0]).tolist(), self._seed)
         member = int(rng.integers(len(predictor)))
         senses: list[Sense] = ["min"] * losses.shape[1]
-        taken = {fingerprint(arch) for arch in archs}
         found: dict[str, _Candidate] = {}
         elite = [archs[i] for i in np.flatnonzero(ranks(losses, senses) < 2)]
         for _ in range(self._generations):

@@ -16,6 +16,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
@@ -23,7 +24,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from archsearch.search.storage import OUTAGES
 
-WORKER, BEAT = "worker", "beat"  # a trial's attributes: who works on it, and the last signature
+WORKER, BEAT = "worker", "beat"  # a trial's attributes: who works on it, and the last signature;
+TRIES = "tries"  # how often it went back to the queue
 
 
 @dataclass(frozen=True)
@@ -53,9 +55,10 @@ class Me:
 
 
 def _process_space() -> str:
-    """Tells containers apart that share a host's name but not its processes."""
+    """Tells machines apart that share a name, and containers that do not see each other's processes."""
     try:
-        return os.readlink("/proc/self/ns/pid")
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot[:8]} {os.readlink('/proc/self/ns/pid')}"
     except OSError:
         return ""
 
@@ -65,21 +68,26 @@ class Watch:
 
     def __init__(self, study: optuna.Study, me: Me, grace_s: float) -> None:
         self._study, self._me, self._grace_s = study, me, grace_s
+        self._looked = time.monotonic()
         self._seen: dict[int, tuple[object, float]] = {}  # the last signature of each trial, and since when
 
     def give_back(self) -> list[int]:
         """Put abandoned trials back into the queue; their numbers."""
+        now = time.monotonic()
+        if now - self._looked > self._grace_s / 2:  # the storage was away: nobody could sign meanwhile
+            self._seen.clear()
+        self._looked = now
         found = []
         for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             if self._abandoned(trial):
-                release(self._study, trial._trial_id)
                 self._seen.pop(trial.number, None)
-                found.append(trial.number)
+                if release(self._study, trial._trial_id, trial.user_attrs.get(WORKER)):
+                    found.append(trial.number)
         return found
 
     def _abandoned(self, trial: FrozenTrial) -> bool:
         worker = trial.user_attrs.get(WORKER)
-        if worker is not None and self._me.knows_gone(worker):
+        if worker and self._me.knows_gone(worker):
             return True
         signature, now = (worker, trial.user_attrs.get(BEAT)), time.monotonic()
         last, since = self._seen.setdefault(trial.number, (signature, now))
@@ -89,10 +97,19 @@ class Watch:
         return now - since > self._grace_s
 
 
-def release(study: optuna.Study, trial_id: int) -> None:
-    """Put a trial back into the queue with its parameters; nothing where it has ended."""
-    with contextlib.suppress(UpdateFinishedTrialError):
-        study._storage.set_trial_state_values(trial_id, TrialState.WAITING)
+def release(study: optuna.Study, trial_id: int, owner: str | None) -> bool:
+    """Put a trial back into the queue with its parameters; False where it has ended or is no longer the owner's."""
+    storage = study._storage
+    current = storage.get_trial(trial_id)
+    if current.state != TrialState.RUNNING or current.user_attrs.get(WORKER) not in (None, "", owner):
+        return False
+    try:
+        storage.set_trial_user_attr(trial_id, WORKER, "")  # so that whoever takes it up is not taken for its owner
+        storage.set_trial_user_attr(trial_id, TRIES, int(current.user_attrs.get(TRIES, 0)) + 1)
+        storage.set_trial_state_values(trial_id, TrialState.WAITING)
+    except UpdateFinishedTrialError:
+        return False
+    return True
 
 
 @contextmanager

@@ -16,11 +16,12 @@ from typing import Any, Protocol
 
 import numpy as np
 import optuna
+import torch
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from archsearch.nets.zoo import Arch
-from archsearch.search.claims import WORKER, Me, Watch, release, signing
+from archsearch.search.claims import TRIES, WORKER, Me, Watch, release, signing
 from archsearch.search.parameters import Parameters
 from archsearch.search.problem import Problem, finished
 from archsearch.search.proposals import Exhausted
@@ -28,6 +29,7 @@ from archsearch.search.storage import OUTAGES, first_line, patiently
 
 SCORE, REASON = "score", "reason"  # a trial's attributes: the record of its evaluation, why it failed
 MOST_FAILED = 10  # trials that may fail before a search gives up
+MOST_TRIES = 30  # times that a trial goes back to the queue before it counts as failed
 
 
 class Interrupted(Exception):
@@ -57,7 +59,7 @@ class Plan:
 
 @dataclass
 class Worker:
-    """A worker and the time it spent; ``seconds`` of evaluation are left out of ``outside``."""
+    """A worker; ``score`` evaluates, everything else is its own time, which is recorded."""
 
     study: optuna.Study
     plan: Plan
@@ -77,6 +79,8 @@ class Worker:
         Raises ``ValueError`` where too many trials failed, ``InputError`` where the storage stayed away.
         """
         exhausted = False
+        self._free = time.monotonic()
+        before = self._failed(self._trials())
         while not self.should_stop():
             if self._patiently(self._watch.give_back):
                 self.on_event({"stage": "took over a trial"})
@@ -84,7 +88,7 @@ class Worker:
             states = {trial.state for trial in trials}
             if len(finished(trials)) >= self.plan.trials:
                 return True
-            check_failures(trials)
+            check_failures(trials, before)
             if TrialState.WAITING in states or (len(trials) < self._numbers(trials) and not exhausted):
                 try:
                     self._one()
@@ -97,6 +101,9 @@ class Worker:
                 self._wait()
         return False
 
+    def _failed(self, trials: Sequence[FrozenTrial]) -> int:
+        return sum(trial.state == TrialState.FAIL for trial in trials)
+
     def _trials(self) -> list[FrozenTrial]:
         found: list[FrozenTrial] = self._patiently(lambda: self.study.get_trials(deepcopy=False))
         return found
@@ -107,7 +114,6 @@ class Worker:
 
     def _one(self) -> None:
         """One trial from its proposal to its end."""
-        began = time.monotonic()
         trial = self._patiently(self.study.ask)
         with signing(self.study, trial._trial_id, self.me, self.plan.beat_s):
             try:
@@ -115,21 +121,24 @@ class Worker:
                 if trial.number >= self._numbers(self._trials()):
                     self._fail(trial, "surplus: another worker was faster")
                     return
+                if int(trial.user_attrs.get(TRIES, 0)) >= MOST_TRIES:
+                    self._fail(trial, f"{MOST_TRIES} workers died on it or were stopped")
+                    return
                 try:
                     for name, distribution in self.problem.parameters.distributions.items():
                         self._patiently(partial(trial._suggest, name, distribution))
                 except Exhausted:
                     self._fail(trial, "surplus: nothing left to propose")
                     raise
-                self._evaluate(trial, began)
+                self._evaluate(trial)
             except UpdateFinishedTrialError:
                 pass  # others took it for abandoned, and ended it
             except BaseException:
                 with contextlib.suppress(*OUTAGES):
-                    release(self.study, trial._trial_id)
+                    release(self.study, trial._trial_id, str(self.me))
                 raise
 
-    def _evaluate(self, trial: optuna.Trial, began: float) -> None:
+    def _evaluate(self, trial: optuna.Trial) -> None:
         arch = self.problem.parameters.arch(trial.params)
         costs = self.problem.costing(arch)
         known = finished(self._trials())
@@ -137,9 +146,10 @@ class Worker:
         try:
             record = self.score(arch, costs, known)
         except Interrupted:
-            release(self.study, trial._trial_id)
+            self._patiently(partial(release, self.study, trial._trial_id, str(self.me)))
             return
-        except ValueError as error:
+        except (ValueError, torch.OutOfMemoryError) as error:
+            self._free = time.monotonic()
             self._fail(trial, first_line(error))
             return
         scored = time.monotonic()
@@ -148,14 +158,23 @@ class Worker:
             self._patiently(partial(_constrain, trial, name, excess))
         values = [float(record["ap"]) if name == "ap" else costs[name] for name in self.problem.objectives]
         full = {**record, "costs": costs, "evaluation_s": scored - asked}
-        full["outside_s"] = (asked - began) + (time.monotonic() - scored)
+        full["outside_s"] = asked - self._free  # since the last evaluation's end: told, looked around, proposed
+        self._free = scored
         self._patiently(lambda: trial.set_user_attr(SCORE, full))
-        self._patiently(lambda: self.study.tell(trial.number, values, skip_if_finished=True))
+        self._tell(trial, values, None)
         self.on_event({"stage": "trial", "trial": trial.number, "ap": record["ap"]})
 
     def _fail(self, trial: optuna.Trial, reason: str) -> None:
         self._patiently(lambda: trial.set_user_attr(REASON, reason))
-        self._patiently(lambda: self.study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True))
+        self._tell(trial, None, TrialState.FAIL)
+
+    def _tell(self, trial: optuna.Trial, values: list[float] | None, state: TrialState | None) -> None:
+        def told() -> None:
+            # Where it was given back meanwhile and nobody took it up, it is ours again; else nothing happens.
+            self.study._storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING)
+            self.study.tell(trial.number, values, state, skip_if_finished=True)
+
+        self._patiently(told)
 
     def _wait(self) -> None:
         until = time.monotonic() + self.poll_s
@@ -172,9 +191,9 @@ def _constrain(trial: optuna.Trial, name: str, excess: float) -> None:
         trial.set_constraint(name, excess)
 
 
-def check_failures(trials: Sequence[FrozenTrial]) -> None:
-    """Raises ``ValueError`` with the last reason where too many trials failed."""
-    reasons = [str(t.user_attrs.get(REASON, "")) for t in trials if t.state == TrialState.FAIL]
+def check_failures(trials: Sequence[FrozenTrial], before: int = 0) -> None:
+    """Raises ``ValueError`` with the last reason where too many trials failed, ``before`` of them not counted."""
+    reasons = [str(t.user_attrs.get(REASON, "")) for t in trials if t.state == TrialState.FAIL][before:]
     failed = [reason for reason in reasons if not reason.startswith("surplus")]
     if len(failed) >= MOST_FAILED:
         raise ValueError(f"{len(failed)} trials failed; the last one: {failed[-1]}")

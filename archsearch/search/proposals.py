@@ -27,7 +27,7 @@ from archsearch.search.parameters import Parameters, Params
 from archsearch.space import fingerprint
 
 Make = Callable[[int], BaseSampler]  # a sampler from a seed
-REJECTED = "rejected"  # a trial's attribute: proposals turned away before it, {"cost": n, "known": n}
+REJECTED = "rejected"  # a trial's attribute: how many proposals were turned away, by cost and as known; its parameters
 ATTEMPTS = 20  # of a sampler for one trial
 REPAIRS = 2000  # tries to bring its last proposal within the limits
 
@@ -51,6 +51,9 @@ class Proposals(BaseSampler):
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """All parameters of one trial. Raises ``Exhausted`` where nothing is left to propose."""
+        kept = study._storage.get_trial_system_attrs(trial._trial_id).get(REJECTED)
+        if kept is not None:  # a worker died after it was proposed
+            return dict(kept["params"])
         rng = np.random.default_rng([self._seed, trial.number])
         inner = self._make(int(rng.integers(2**31)))
         known = self._fingerprints(study, trial.number)
@@ -66,7 +69,7 @@ class Proposals(BaseSampler):
                 break
         else:
             params = self._parameters.of(self._repaired(arch, known, rng), rng)
-        study._storage.set_trial_system_attr(trial._trial_id, REJECTED, rejected)
+        study._storage.set_trial_system_attr(trial._trial_id, REJECTED, {**rejected, "params": params})
         return params
 
     def sample_independent(

@@ -23,6 +23,7 @@ from archsearch.files import InputError
 
 Result = TypeVar("Result")
 OUTAGES = (StorageInternalError, SQLAlchemyError, ConnectionError)  # what a server that is away looks like
+CONNECT = {"connect_timeout": 10, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}  # seconds
 BUSY_S = 60.0  # that SQLite waits for another process's write
 FACTS = "archsearch"  # the study's attribute that says what is searched
 
@@ -52,7 +53,7 @@ def _opened(kind: str, rest: str) -> BaseStorage:
             return JournalStorage(JournalFileBackend(rest))
     if kind == "sqlite":
         return _sqlite(f"sqlite:{rest}")
-    waits = {"pool_pre_ping": True, "connect_args": {"connect_timeout": 10}}
+    waits = {"pool_pre_ping": True, "connect_args": {**CONNECT}}
     return optuna.storages.get_storage(RDBStorage(f"postgresql+psycopg:{rest}", engine_kwargs=waits))
 
 
@@ -80,6 +81,7 @@ def close_storage(storage: BaseStorage) -> None:
 
 def hidden(url: str) -> str:
     """The URL without a password."""
+    url = url.partition("?")[0]
     head, at, tail = url.rpartition("@")
     scheme, slashes, user = head.partition("://")
     return f"{scheme}://{user.partition(':')[0]}@{tail}" if at and slashes else url

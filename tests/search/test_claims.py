@@ -62,5 +62,5 @@ def test_signing_signs_until_the_end_and_release_spares_ended_trials() -> None:
     time.sleep(0.1)
     assert study.trials[0].user_attrs[BEAT] == first
     study.tell(trial, 1.0)
-    release(study, trial._trial_id)
+    assert not release(study, trial._trial_id, "me")
     assert study.trials[0].state == TrialState.COMPLETE

@@ -40,7 +40,8 @@ def chosen(study: SearchStudy, run: Run, problem: Problem) -> dict[str, dict[str
     Raises ``InputError`` naming the cheapest candidate where a budget has none.
     """
     found = {}
-    within = [r for r in candidates(run) if all(r["costs"][name] <= limit for name, limit in study.constraints.items())]
+    whole = [r for r in candidates(run) if "beaten_by" not in r]  # the AP of others is only expected
+    within = [r for r in whole if all(r["costs"][name] <= limit for name, limit in study.constraints.items())]
     prices = [(r, _price(study.budgets_of, r, problem)) for r in within]
     known = [(r, price) for r, price in prices if price is not None]
     for name, budget in study.budgets.items():

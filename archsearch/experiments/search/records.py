@@ -6,15 +6,16 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import optuna
 
 from archsearch.experiments.search.study import SearchStudy
 from archsearch.runs import Run
-from archsearch.search.driver import SCORE, check_failures
-from archsearch.search.pareto import front
+from archsearch.search.driver import SCORE
+from archsearch.search.pareto import front, hypervolume
 from archsearch.search.problem import Problem, finished
 from archsearch.search.proposals import REJECTED
-from archsearch.search.storage import OUTAGES
+from archsearch.search.storage import OUTAGES, patiently
 from archsearch.space import fingerprint, to_plain
 
 OnEvent = Callable[[str, dict[str, Any]], None]
@@ -22,7 +23,8 @@ OnEvent = Callable[[str, dict[str, Any]], None]
 
 def front_of(study: SearchStudy, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The records on the front by the study's objectives, of those within its limits."""
-    within = [r for r in records if all(r["costs"][name] <= limit for name, limit in study.constraints.items())]
+    whole = [r for r in records if "beaten_by" not in r]  # the AP of others is only expected
+    within = [r for r in whole if all(r["costs"][name] <= limit for name, limit in study.constraints.items())]
     if not within:
         return []
     values = [[r["ap"] if name == "ap" else r["costs"][name] for name in study.objectives] for r in within]
@@ -50,6 +52,11 @@ def summary(study: SearchStudy, run: Run) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _rejected(trial: optuna.trial.FrozenTrial) -> dict[str, int]:
+    found = trial.system_attrs.get(REJECTED, {})
+    return {name: int(found.get(name, 0)) for name in ("cost", "known")}
+
+
 class Board:
     """Turns trials that have ended into records, each once, and shows how the search goes."""
 
@@ -59,14 +66,13 @@ class Board:
         self._study, self._run, self._problem, self._found, self._tell = study, run, problem, found, on_event
         self.ended = {int(r["trial"]) for r in run.records("candidate") if "trial" in r}
         self._began = float(run.records("begun")[0]["time"])
-        self._started, self._before = time.monotonic(), len(self.ended)
+        self._largest = np.array([1.0, *problem.costs(problem.space.largest())])  # a hypervolume's reference
         self._last = 0.0
         self._note = ""
 
     def told(self, message: dict[str, Any]) -> None:
         """A worker's message."""
-        if message["stage"] != "trial":
-            self._note = f", {message['stage']}"
+        self._note = "" if message["stage"] == "trial" else f", {message['stage']}"
         self._last = 0.0
 
     def tick(self) -> bool:
@@ -75,11 +81,11 @@ class Board:
             self.look()
         return False
 
-    def look(self) -> None:
-        """Record what has ended since the last look. A storage that is away is looked at later."""
+    def look(self, patience_s: float = 0.0) -> None:
+        """Record what has ended since the last look. A storage that is away is looked at later, or waited for."""
         self._last = time.monotonic()
         try:
-            trials = self._found.get_trials(deepcopy=False)
+            trials = patiently(lambda: self._found.get_trials(deepcopy=False), patience_s)
         except OUTAGES:
             return
         done = finished(trials)
@@ -87,7 +93,6 @@ class Board:
             if trial.number not in self.ended:
                 self._run.record("candidate", **self._record(trial))
                 self.ended.add(trial.number)
-        check_failures(trials)
         if done:
             self._show(done)
 
@@ -99,21 +104,25 @@ class Board:
         record = {
             "trial": trial.number, "fingerprint": fingerprint(arch), "arch": to_plain(arch),
             "choices": self._problem.space.choices(arch), "macs": counted.macs, "params": counted.params,
-            **score, "costs": costs, "rejected": trial.system_attrs.get(REJECTED, {"cost": 0, "known": 0}),
+            **score, "costs": costs, "rejected": _rejected(trial),
             "seconds": score["evaluation_s"], "time_s": time.time() - self._began,
         }  # fmt: skip
         if "rungs" in record:
-            record["ap_draws"] = record["rungs"][-1]["draws"] if "beaten_by" not in record else []
+            draws = record["rungs"][-1]["draws"] if "beaten_by" not in record else []
+            record["ap_draws"] = [None if draw != draw else draw for draw in draws]
             record["rungs"] = [{"images": r["images"], "ap": r["ap"]} for r in record["rungs"]]
-        if "latency" in costs:
-            assert self._study.latency is not None
-            record["latency_ms"], record["latency_is"] = costs["latency"], "predicted"
+        predict = self._problem.costing.latency_ms
+        if predict is not None and self._study.latency is not None:
+            record["latency_ms"], record["latency_is"] = costs.get("latency", predict(arch)), "predicted"
             record["device"] = f"{self._study.latency.device}, predicted"
         return record
 
     def _show(self, done: list[optuna.trial.FrozenTrial]) -> None:
         losses = self._problem.losses(done)
         best = int(front(losses, ["min"] * losses.shape[1]).sum())
-        rejected = sum(t.system_attrs.get(REJECTED, {}).get("cost", 0) for t in done)
-        text = f"{best} on the front, AP up to {-losses[:, 0].min():.3f}, {rejected} rejected by cost{self._note}"
+        rejected = sum(_rejected(t)["cost"] for t in done)
+        ends = np.array([0.0, *np.ones(losses.shape[1] - 1)])  # AP 0 and the largest architecture's costs
+        volume = hypervolume(losses / self._largest, ends, ["min"] * losses.shape[1])
+        text = f"{best} on the front, hypervolume {volume:.4f}, AP up to {-losses[:, 0].min():.3f}, "
+        text += f"{rejected} rejected by cost{self._note}"
         self._tell("trials", {"stage": text, "step": len(done), "steps": self._study.trials})

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +30,16 @@ from archsearch.experiments.supernet import SupernetStudy, run_supernet
 from archsearch.experiments.supernet import resolved as resolved_supernet
 from archsearch.files import InputError, write_json, write_text
 from archsearch.jobs import run_jobs
+from archsearch.nets.onnx import PACKAGES
 from archsearch.nets.zoo import Arch, as_arch, load_arch
 from archsearch.runs import Run, study_text
+from archsearch.search.afford import LATENCY, cost_of
 from archsearch.search.driver import enqueue
 from archsearch.search.pareto import front
 from archsearch.search.problem import Problem
 from archsearch.search.storage import close_storage, hidden, patiently
 from archsearch.settings import find_study, parse, read_study
-from archsearch.space import Space, fingerprint
+from archsearch.space import fingerprint
 
 OnEvent = Callable[[str, dict[str, Any]], None]
 TRAINING = "training"  # of a run: the run of its own supernet
@@ -46,7 +49,11 @@ TABLE = "latency_table.jsonl"
 def resolved(study: SearchStudy) -> dict[str, Any]:
     """The study with every preset and default written out, for the run's folder; ``data`` is the supernet's."""
     plain = study.model_dump(mode="json")
+    if study.latency is not None and study.latency.table is not None:
+        plain["latency"]["table"] = str(study.latency.table.resolve())
     if isinstance(study.score, SupernetScore):
+        if study.score.run is not None:
+            plain["score"]["run"] = str(study.score.run.resolve())
         plain["data"] = _supernet_study(study.score).data.model_dump(mode="json")
     elif isinstance(study.score, TableScore):
         plain["data"] = table_data(study.score)
@@ -68,6 +75,21 @@ def default_storage(run: Run) -> str:
     return f"sqlite:///{(run.path / 'search.db').resolve()}"
 
 
+def check_packages(study: SearchStudy, problem: Problem) -> None:
+    """Raises ``InputError`` where models could not be made in the end: told before a trial is begun."""
+    smallest = problem.costing.count(problem.space.smallest())
+    for name, budget in study.budgets.items():
+        if study.budgets_of != LATENCY and cost_of(smallest, study.budgets_of) > budget:
+            least = cost_of(smallest, study.budgets_of)
+            raise InputError(
+                f"budgets.{name}: {budget:,.6g} is less than the {study.budgets_of} of the smallest architecture of "
+                f"{problem.space.name}, {least:,.6g}"
+            )
+    missing = [name for name in PACKAGES if find_spec(name) is None]
+    if study.budgets and study.export and missing:
+        raise InputError(f"export: true needs {', '.join(missing)}: pip install 'archsearch[onnx]', or export=false")
+
+
 def run_search(
     study: SearchStudy, run: Run, *, storage: str | None, on_event: OnEvent, should_stop: Callable[[], bool]
 ) -> bool:
@@ -79,6 +101,7 @@ def run_search(
     if place is None:
         return False
     problem = problem_of(study, place)
+    check_packages(study, problem)
     if not _trials(study, run, place, problem, on_event, should_stop):
         return False
     if study.latency is not None and not measure_front(study, run, on_event, should_stop):
@@ -104,7 +127,10 @@ def prepare(
     if study.latency is None:
         return place
     if study.latency.table is not None:
-        return replace(place, table=study.latency.table.resolve())
+        given = study.latency.table.resolve()
+        setting = settings_for(study.latency.device, threads=study.latency.threads, graph=False)[0]
+        Table(given, searched(study, supernet), setting)  # raises where it is of something else
+        return replace(place, table=given)
     table = run.path / TABLE
     if not run.records("table"):
         space = searched(study, supernet)
@@ -149,13 +175,13 @@ def _trials(
     # The first worker is made here once: what is wrong is told before processes start, and the queue is filled once.
     worker = make_worker(study, place, str(device), should_stop, lambda _: None, create=True)
     if not begun:
-        first = warm_start(study, problem.space)
+        first = warm_start(study, problem)
         if not patiently(lambda: worker.study.get_trials(deepcopy=False), study.patience_s):
             enqueue(worker.study, problem.parameters, first[: study.trials], study.seed)
         run.record("begun", warm_start=len(first), storage=where, time=time.time())
     board = Board(study, run, problem, worker.study, on_event)
     board.look()
-    if len(board.ended) >= study.trials or run.records("exhausted"):
+    if len(board.ended) >= study.trials or any(r["of"] == study.trials for r in run.records("exhausted")):
         return True
     count = study.workers or (cores() if device.type == "cpu" else 1)
     jobs = [Job(study.model_dump(mode="json"), place, str(device), False)] * count
@@ -163,21 +189,25 @@ def _trials(
         work, jobs, workers=count, restarts=RESTARTS, on_message=lambda _, message: board.told(message),
         should_stop=lambda: board.tick() or should_stop(),
     )  # fmt: skip
-    board.look()
+    board.look(study.patience_s)
     close_storage(worker.study._storage)
     if not all(results):
         return False
     if len(board.ended) < study.trials:
-        run.record("exhausted", trials=len(board.ended))
+        run.record("exhausted", trials=len(board.ended), of=study.trials)
     return True
 
 
-def warm_start(study: SearchStudy, space: Space[Arch]) -> list[Arch]:
+def warm_start(study: SearchStudy, problem: Problem) -> list[Arch]:
     """The architectures to begin with, each once. Raises ``InputError`` where one is not of the space."""
+    space = problem.space
     found: dict[str, Arch] = {}
     for name in study.warm_start.zoo:
         arch = load_arch(name)
         arch = replace(arch, joints=space.smallest().joints)
+        if arch in space and not problem.costing.fits(arch):
+            over = {k: v for k, v in problem.costing.over(problem.costing(arch)).items() if v > 0}
+            raise InputError(f"warm_start.zoo: {name} breaks the limits of {', '.join(over)}")
         if arch not in space:
             raise InputError(f"warm_start.zoo: {name} is not an architecture of the space {space.name}")
         found[fingerprint(arch)] = arch
@@ -188,6 +218,6 @@ def warm_start(study: SearchStudy, space: Space[Arch]) -> list[Arch]:
         best = front([(r["ap"], r["macs"]) for r in records], ("max", "min"))
         for record, on_front in zip(records, best, strict=True):
             arch = as_arch(record["arch"])
-            if on_front and arch in space:
+            if on_front and arch in space and problem.costing.fits(arch):
                 found[fingerprint(arch)] = arch
     return list(found.values())

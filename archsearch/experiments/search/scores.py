@@ -72,7 +72,6 @@ class TableScore(Settings):
     file: Path | None = None  # the benchmark, one architecture a line; None: the one that is shipped for the space
     column: Literal["supernet_ap", "alone_ap"] = "supernet_ap"
 
-
     @property
     def path(self) -> Path:
         """The benchmark's file."""

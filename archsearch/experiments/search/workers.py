@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,6 @@ from typing import Any
 import numpy as np
 import optuna
 
-from archsearch.costs.records import settings_for
 from archsearch.costs.table import Table
 from archsearch.environment import choose_device, cores
 from archsearch.experiments.candidates import supernet_folder, supernet_study
@@ -21,7 +21,7 @@ from archsearch.files import InputError
 from archsearch.jobs import Talk, run_jobs
 from archsearch.nets.zoo import Arch, load_space
 from archsearch.runs import Run
-from archsearch.search.afford import Costing, from_table
+from archsearch.search.afford import LATENCY, Costing, from_table
 from archsearch.search.driver import Plan, Worker
 from archsearch.search.parameters import Parameters
 from archsearch.search.problem import Problem
@@ -67,9 +67,7 @@ def problem_of(study: SearchStudy, place: Place) -> Problem:
     space = searched(study, place.supernet)
     latency = None
     if place.table is not None:
-        assert study.latency is not None
-        setting = settings_for(study.latency.device, threads=study.latency.threads, graph=False)[0]
-        latency = from_table(Table(place.table, space, setting))
+        latency = from_table(Table(place.table, space))  # a table of another device predicts that device's latency
     costing = Costing(space, study.cost_names, study.constraints, latency)
     costing.check()
     return Problem(Parameters(space), costing, study.objectives)
@@ -81,7 +79,7 @@ def opened(study: SearchStudy, place: Place, problem: Problem, facts: dict[str, 
     known = {
         "space": space.name, "space_fingerprint": fingerprint(_Plain(space.plain)), "seed": study.seed,
         "objectives": list(study.objectives), "constraints": study.constraints,
-        "sampler": study.sampler.model_dump(mode="json"), **facts,
+        "sampler": study.sampler.model_dump(mode="json"), "table": _digest(place.table), **facts,
     }  # fmt: skip
     storage = open_storage(place.storage, 0.0 if create else study.patience_s)
     found = patiently(
@@ -96,6 +94,10 @@ def opened(study: SearchStudy, place: Place, problem: Problem, facts: dict[str, 
 @dataclass(frozen=True)
 class _Plain:
     tree: Any
+
+
+def _digest(path: Path | None) -> str | None:
+    return None if path is None else hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -150,8 +152,8 @@ def join(
         if study.score.run is None:
             raise InputError("--supernet is missing: this machine's copy of the run of archsearch supernet")
         supernet = supernet_folder(study.score.run)
-    if study.latency is not None:
-        table = table or study.latency.table
+    if LATENCY in (*study.objectives, *study.constraints):
+        table = table or (study.latency.table if study.latency is not None else None)
         if table is None:
             raise InputError("--table is missing: the search's latency table, RUN/latency_table.jsonl")
     folder.mkdir(parents=True, exist_ok=True)

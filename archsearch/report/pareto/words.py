@@ -7,6 +7,7 @@ from archsearch.report.pareto.chart import Chart
 from archsearch.report.pareto.points import Point
 
 WORTH_IT = 0.05  # the part of the doubt from which on a single measurement is recommended
+NAMED = 8  # members of a front that are named one by one
 
 
 def caption(chart: Chart, *, together: bool = False) -> str:
@@ -78,7 +79,7 @@ def answer(chart: Chart) -> str:
     parts = []
     for part in chart.fronts:
         on = sorted((i for i in part.members if chart.on_front[i]), key=lambda i: chart.x[i])
-        if len(on) > 12:
+        if len(on) > NAMED:
             digits, unit = (1, " %") if chart.y_scale > 1 else (3, "")
             ends = [f"{chart.y[i]:.{digits}f}{unit} at {chart.x[i]:.3g} {chart.x_unit}" for i in (on[0], on[-1])]
             count = f"{len(on)} of {len(part.members)} points are on the front of {part.name}"
