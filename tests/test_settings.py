@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from archsearch.experiments.rank import RankStudy
+from archsearch.experiments.search.study import SearchStudy
 from archsearch.experiments.shrink import ShrinkStudy
 from archsearch.experiments.single import parse_study
 from archsearch.experiments.supernet import SupernetStudy
@@ -18,7 +19,7 @@ def _shrink(*overrides: str) -> ShrinkStudy:
 
 
 def test_every_shipped_study_can_be_read() -> None:
-    kinds = {"shrink": ShrinkStudy, "supernet": SupernetStudy, "rank": RankStudy}
+    kinds = {"shrink": ShrinkStudy, "supernet": SupernetStudy, "rank": RankStudy, "search": SearchStudy}
     assert {"gradual_shrinking", "gradual_shrinking_crowdpose", "gradual_shrinking_scenes256"} <= set(studies())
     for name in studies():
         fields = read_study(find_study(name))

@@ -112,7 +112,7 @@ def extract(
 
     folder = supernet_of(run)
     picked = chosen_arch(run, folder, arch, trial)
-    found = recalibrated(folder, picked, choose_device(device))
+    found = recalibrated(run, folder, picked, choose_device(device))
     with _new_folder(out) as made:
         save_model(made, found.net, picked, found.supernet.skeleton, found.supernet.decode)
         if onnx:

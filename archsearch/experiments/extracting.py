@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
-from archsearch.experiments.candidates import estimator, supernet_folder, supernet_study
+from archsearch.experiments.candidates import EstimateSettings, estimator, supernet_folder, supernet_study
 from archsearch.experiments.search.records import candidates
 from archsearch.experiments.search.run import TRAINING
 from archsearch.experiments.supernet import SupernetStudy, landmarks
@@ -30,9 +31,14 @@ def supernet_of(run: Path) -> Path:
     """The supernet's folder of a run that trained it, or searched it. Raises ``InputError`` where there is none."""
     if (run / TRAINING).is_dir():
         return supernet_folder(run / TRAINING)
-    study = read_yaml(run / "study.yaml") if (run / "study.yaml").exists() else {}
-    given = study.get("score", {}).get("run") if study.get("kind") == "search" else None
+    given = _score(run).get("run")
     return supernet_folder(run if given is None else Path(given))
+
+
+def _score(run: Path) -> dict[str, Any]:
+    """What a search says of its score; nothing where the run is not one."""
+    study = read_yaml(run / "study.yaml") if (run / "study.yaml").exists() else {}
+    return dict(study.get("score", {})) if study.get("kind") == "search" else {}
 
 
 def chosen_arch(run: Path, folder: Path, arch: str | None, trial: int | None) -> Arch:
@@ -56,8 +62,10 @@ def chosen_arch(run: Path, folder: Path, arch: str | None, trial: int | None) ->
     return picked
 
 
-def recalibrated(folder: Path, arch: Arch, device: torch.device) -> Extracted:
-    """The sub-net with statistics of its own, from the training images of the supernet's study."""
+def recalibrated(run: Path, folder: Path, arch: Arch, device: torch.device) -> Extracted:
+    """The sub-net with statistics of its own, from the supernet's training images, as many as the run's AP is of."""
     study = SupernetStudy.model_validate(supernet_study(folder))
-    found = estimator(folder, study.data, study.train, study.estimate, device)
+    given = _score(run).get("estimate")
+    estimate = study.estimate if given is None else EstimateSettings.model_validate(given)
+    found = estimator(folder, study.data, study.train, estimate, device)
     return Extracted(found.network(arch), found.supernet)

@@ -91,6 +91,8 @@ def _interval(package: Mapping[str, Any]) -> str:
 
 
 def _training(package: Mapping[str, Any]) -> str:
+    alone = package["source"] == "alone"
     if not package["fine_tuned"]:
-        return "none of its own: weights and statistics as the search evaluated them"
-    return f"fine-tuned on {package['images_seen']:,} images from the supernet's weights"
+        return "alone, as the search evaluated it" if alone else "none of its own: the supernet's weights, recalibrated"
+    begin = "those of its training alone in the search" if alone else "the supernet's"
+    return f"fine-tuned on {package['images_seen']:,} images; the weights to begin with were {begin}"

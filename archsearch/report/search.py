@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from archsearch.experiments.search.records import candidates, front_of
+from archsearch.experiments.search.records import candidates, front_of, summary
 from archsearch.experiments.search.study import SearchStudy
 from archsearch.files import InputError, write_text
 from archsearch.report import style, tables
@@ -207,23 +207,20 @@ def _package_table(packages: Sequence[Record], label: str, study: SearchStudy) -
 
 
 def _course(run: Run, records: Sequence[Record], study: SearchStudy) -> str:
-    early = [r for r in records if "beaten_by" in r]
-    cost = sum(r["rejected"]["cost"] for r in records)
-    known = sum(r["rejected"]["known"] for r in records)
-    inside = sum(float(r["evaluation_s"]) for r in records)
-    outside = sum(float(r.get("outside_s", 0.0)) for r in records)
+    found = summary(study, run)
     text = (
-        f"{len(records)} of {study.trials} trials ended, proposed by {study.sampler.kind}. {cost} proposals were "
-        f"rejected by their cost and {known} as known, before any image was evaluated. "
+        f"{len(records)} of {study.trials} trials ended, proposed by {study.sampler.kind}. "
+        f"{found['rejected_by_cost']} proposals were rejected by their cost and {found['rejected_as_known']} as known, "
+        "before any image was evaluated. "
     )
-    if early:
+    if found["given_up_early"]:
         text += (
-            f"{len(early)} candidates were given up on part of the validation images, another one being surely better "
-            "for no more cost; their AP is what is expected on all of them. "
+            f"{found['given_up_early']} candidates were given up on part of the validation images, another one being "
+            "better for no more cost by bootstrap; their AP is what is expected on all images, and no front has them. "
         )
     text += (
-        f"Evaluation took {seconds_text(inside)} of the workers' time, everything else {seconds_text(outside)} "
-        f"({100 * outside / max(inside + outside, 1e-9):.1f} %)."
+        f"Evaluation took {seconds_text(found['evaluation_s'])} of the workers' time, everything else "
+        f"{seconds_text(found['outside_s'])} ({100 * found['overhead']:.1f} %)."
     )
     return paragraph(text)
 

@@ -8,7 +8,6 @@ hypervolume the most, if that member were right, is proposed.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,26 +20,52 @@ from archsearch.nets.zoo import Arch
 from archsearch.search.pareto import Floats, Sense, front, hypervolume, ranks
 from archsearch.search.predictor import Features, Predictor
 from archsearch.search.problem import Problem, finished
-from archsearch.space import fingerprint
 
 SPREAD = 128  # random architectures among which one of the first trials finds its place in the range of costs
 
 
+class Learned:
+    """What a process has learned of a problem so far: every sampler of that problem fits the predictor or reuses it."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem, self.features = problem, Features(problem)
+        self._of = 0
+        self._predictor: Predictor | None = None
+
+    def predictor(self, done: Sequence[FrozenTrial]) -> Predictor:
+        """Fitted to these trials; to as many before, where that has been done."""
+        if self._predictor is None or self._of != len(done):
+            losses = self.problem.losses(done)
+            archs = [self.problem.parameters.arch(trial.params) for trial in done]
+            rows_NF = self.features(archs, losses[:, 1:].tolist())
+            self._predictor = Predictor(rows_NF, (-losses[:, 0]).tolist(), len(done))
+            self._of = len(done)
+        return self._predictor
+
+
 class AssistedSampler(BaseSampler):
-    """Predictor-assisted search; ``startup``: trials before the predictor is asked for the first time."""
+    """Predictor-assisted search.
+
+    ``startup``: trials before the predictor is asked for the first time; it is fitted again after ``refit`` more.
+    """
 
     def __init__(
-        self, problem: Problem, startup: int = 16, population: int = 32, generations: int = 8, mutation: float = 0.08,
-        seed: int = 0,
+        self, learned: Learned, startup: int = 16, refit: int = 4, population: int = 32, generations: int = 8,
+        mutation: float = 0.08, seed: int = 0,
     ) -> None:  # fmt: skip
-        for name, value in (("startup", startup), ("population", population), ("generations", generations)):
+        for name, value in (
+            ("startup", startup),
+            ("population", population),
+            ("generations", generations),
+            ("refit", refit),
+        ):
             if value < 1:
                 raise ValueError(f"{name} {value} is less than 1")
-        if not problem.cost_names:
+        if not learned.problem.cost_names:
             raise ValueError("the assisted sampler needs a cost among the objectives")
-        self._problem, self._seed = problem, seed
+        self._learned, self._problem = learned, learned.problem
         self._startup, self._population, self._generations = startup, population, generations
-        self._mutation = mutation
+        self._mutation, self._refit = mutation, refit
         self._rng = np.random.default_rng([seed, 1])  # goes on where it is asked again for the same trial
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
@@ -56,7 +81,7 @@ class AssistedSampler(BaseSampler):
         if len(done) < self._startup:
             return self._problem.parameters.of(self._spread(trial.number, rng), rng)
         asked = [t for t in trials if len(t.params) == len(self._problem.parameters.distributions)]
-        taken = {fingerprint(self._problem.parameters.arch(t.params)) for t in asked}
+        taken = {self._problem.parameters.arch(t.params) for t in asked}
         return self._problem.parameters.of(self._best(done, taken, rng), rng)
 
     def _spread(self, number: int, rng: np.random.Generator) -> Arch:
@@ -70,37 +95,31 @@ class AssistedSampler(BaseSampler):
             step, rest = step / 2, rest // 2
         return drawn[int(place * len(drawn))]
 
-    def _best(self, done: Sequence[FrozenTrial], taken: set[str], rng: np.random.Generator) -> Arch:
+    def _best(self, done: Sequence[FrozenTrial], taken: set[Arch], rng: np.random.Generator) -> Arch:
         """What evolution towards one member's front finds, and would enlarge the true front the most."""
         losses = self._problem.losses(done)
         archs = [self._problem.parameters.arch(trial.params) for trial in done]
-        features = Features(self._problem)
-        predictor = Predictor(features(archs, losses[:, 1:].tolist()), (-losses[:, 0]).tolist(), self._seed)
+        predictor = self._learned.predictor(done[: len(done) - (len(done) - self._startup) % self._refit])
         member = int(rng.integers(len(predictor)))
         senses: list[Sense] = ["min"] * losses.shape[1]
-        found: dict[str, _Candidate] = {}
+        found: dict[Arch, tuple[float, ...]] = {}  # minus the expected AP, and costs
         elite = [archs[i] for i in np.flatnonzero(ranks(losses, senses) < 2)]
         for _ in range(self._generations):
-            children: dict[str, Arch] = {}
-            for _ in range(self._population):
-                child = self._child(elite, rng)
-                name = fingerprint(child)
-                if name not in taken and name not in found and self._problem.costing.fits(child):
-                    children[name] = child
-            costs = [self._problem.costs(child) for child in children.values()]
+            drawn = dict.fromkeys(self._child(elite, rng) for _ in range(self._population))
+            children = [c for c in drawn if c not in taken and c not in found and self._problem.costing.fits(c)]
+            costs = [self._problem.costs(child) for child in children]
             if children:
-                aps = predictor(features(list(children.values()), costs))[member]
-                for (name, child), counted, ap in zip(children.items(), costs, aps, strict=True):
-                    found[name] = _Candidate(child, (-float(ap), *counted))
+                aps = predictor(self._learned.features(children, costs))[member]
+                for child, counted, ap in zip(children, costs, aps, strict=True):
+                    found[child] = (-float(ap), *counted)
             if not found:
                 return self._problem.space.sample(rng)
-            expected = np.array([candidate.losses for candidate in found.values()])
+            expected = np.array(list(found.values()))
             best = np.argsort(ranks(expected, senses), kind="stable")[: self._population].tolist()
-            listed = list(found.values())
-            elite = [listed[i].arch for i in best]
-        gains = _gains([listed[i].losses for i in best], losses, senses)
-        chosen: Arch = listed[best[int(np.argmax(gains))]].arch
-        return chosen
+            listed = list(found)
+            elite = [listed[i] for i in best]
+        gains = _gains(expected[best], losses, senses)
+        return elite[int(np.argmax(gains))]
 
     def _child(self, elite: Sequence[Arch], rng: np.random.Generator) -> Arch:
         space, draw = self._problem.space, rng.random()
@@ -118,14 +137,8 @@ class AssistedSampler(BaseSampler):
         raise ValueError(f"{param_name} is not a parameter of the space")
 
 
-@dataclass(frozen=True, eq=False)
-class _Candidate:
-    arch: Arch
-    losses: tuple[float, ...]  # minus the expected AP, and costs
-
-
-def _gains(candidates: Sequence[tuple[float, ...]], known_NM: Floats, senses: Sequence[Sense]) -> list[float]:
+def _gains(candidates_CM: Floats, known_NM: Floats, senses: Sequence[Sense]) -> list[float]:
     """The hypervolume of what is known with each candidate."""
     end = np.concatenate((np.zeros(1), known_NM[:, 1:].max(0) * (1 + 1e-9)))
     best = known_NM[front(known_NM, senses)]
-    return [hypervolume(np.vstack((best, row)), end, senses) for row in np.array(candidates)]
+    return [hypervolume(np.vstack((best, row)), end, senses) for row in candidates_CM]

@@ -22,10 +22,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 from archsearch.nets.zoo import Arch
 from archsearch.search.claims import TRIES, WORKER, Me, Watch, release, signing
-from archsearch.search.parameters import Parameters
+from archsearch.search.parameters import Parameters, Params
 from archsearch.search.problem import Problem, finished
 from archsearch.search.proposals import Exhausted
-from archsearch.search.storage import OUTAGES, first_line, patiently
+from archsearch.search.storage import OUTAGES, Stopped, first_line, patiently, set_params
 
 SCORE, REASON = "score", "reason"  # a trial's attributes: the record of its evaluation, why it failed
 MOST_FAILED = 10  # trials that may fail before a search gives up
@@ -78,6 +78,12 @@ class Worker:
 
         Raises ``ValueError`` where too many trials failed, ``InputError`` where the storage stayed away.
         """
+        try:
+            return self._run()
+        except Stopped:
+            return False
+
+    def _run(self) -> bool:
         exhausted = False
         self._free = time.monotonic()
         before = self._failed(self._trials())
@@ -125,12 +131,11 @@ class Worker:
                     self._fail(trial, f"{MOST_TRIES} workers died on it or were stopped")
                     return
                 try:
-                    for name, distribution in self.problem.parameters.distributions.items():
-                        self._patiently(partial(trial._suggest, name, distribution))
+                    params = self._propose(trial)
                 except Exhausted:
                     self._fail(trial, "surplus: nothing left to propose")
                     raise
-                self._evaluate(trial)
+                self._evaluate(trial, self.problem.parameters.arch(params))
             except UpdateFinishedTrialError:
                 pass  # others took it for abandoned, and ended it
             except BaseException:
@@ -138,8 +143,16 @@ class Worker:
                     release(self.study, trial._trial_id, str(self.me))
                 raise
 
-    def _evaluate(self, trial: optuna.Trial) -> None:
-        arch = self.problem.parameters.arch(trial.params)
+    def _propose(self, trial: optuna.Trial) -> Params:
+        """A trial's parameters, given to it where it has none yet."""
+        wanted = self.problem.parameters.distributions
+        if trial.params or trial._fixed_params:
+            return {name: self._patiently(partial(trial._suggest, name, wanted[name])) for name in wanted}
+        params: Params = self._patiently(lambda: trial.relative_params)
+        self._patiently(lambda: set_params(self.study._storage, trial._trial_id, params, wanted))
+        return params
+
+    def _evaluate(self, trial: optuna.Trial, arch: Arch) -> None:
         costs = self.problem.costing(arch)
         known = finished(self._trials())
         asked = time.monotonic()
@@ -182,7 +195,10 @@ class Worker:
             time.sleep(min(0.1, self.poll_s))
 
     def _patiently(self, call: Callable[[], Any]) -> Any:
-        return patiently(call, self.plan.patience_s, lambda why: self.on_event({"stage": f"storage is away: {why}"}))
+        def tell(why: str) -> None:
+            self.on_event({"stage": f"storage is away: {why}"})
+
+        return patiently(call, self.plan.patience_s, tell, self.should_stop)
 
 
 def _constrain(trial: optuna.Trial, name: str, excess: float) -> None:

@@ -7,6 +7,7 @@ Once-for-All, ICLR 2020, section 3.3 and its code's defaults: half mutations, a 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -25,20 +26,18 @@ DRAWN = 400  # random architectures whose costs say what budgets there can be
 class EvolutionSampler(BaseSampler):
     """Evolution for the highest AP under each of several budgets of the first cost among the objectives.
 
-    ``budgets``: in the unit of that cost; None for the 20, 40, 60, 80 and 100 % quantiles of random architectures.
+    ``budgets``: in the unit of that cost; :func:`quantiles` where nobody says.
     """
 
     def __init__(
-        self, problem: Problem, budgets: tuple[float, ...] | None = None, population: int = 12, parents: int = 4,
+        self, problem: Problem, budgets: Sequence[float], population: int = 12, parents: int = 4,
         mutation: float = 0.1, seed: int = 0,
     ) -> None:  # fmt: skip
-        if not problem.cost_names:
-            raise ValueError("evolution under a budget needs a cost among the objectives")
         if not 1 <= parents <= population:
             raise ValueError(f"parents {parents} of a population of {population}")
         self._problem, self._population, self._parents, self._mutation = problem, population, parents, mutation
         self._rng = np.random.default_rng(seed)
-        self._budgets = budgets or _quantiles(problem)
+        self._budgets = budgets
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """All parameters."""
@@ -83,7 +82,13 @@ class EvolutionSampler(BaseSampler):
         raise ValueError(f"{param_name} is not a parameter of the space")
 
 
-def _quantiles(problem: Problem) -> tuple[float, ...]:
+def quantiles(problem: Problem) -> tuple[float, ...]:
+    """Budgets: the 20, 40, 60, 80 and 100 % quantiles of the first cost of random architectures within the limits.
+
+    Raises ``ValueError`` where no cost is an objective.
+    """
+    if not problem.cost_names:
+        raise ValueError("evolution under a budget needs a cost among the objectives")
     rng, name = np.random.default_rng(0), problem.cost_names[0]
     drawn = [arch for arch in (problem.space.sample(rng) for _ in range(DRAWN)) if problem.costing.fits(arch)]
     if not drawn:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from archsearch.nets.zoo import Arch
 from archsearch.space import Space
 
 Params = dict[str, Any]
+BUILT = 10_000  # architectures that are kept, because every proposal looks at all trials before it
 
 
 class Parameters:
@@ -25,17 +27,22 @@ class Parameters:
     def __init__(self, space: Space[Arch]) -> None:
         self.space = space
         self.options = {hole.path: hole.options for hole in space.holes}
+        self._built = lru_cache(maxsize=BUILT)(self._build)
         self.distributions: dict[str, BaseDistribution] = {
             path: _distribution(options) for path, options in self.options.items() if len(options) > 1
         }
 
     def arch(self, params: Mapping[str, Any]) -> Arch:
         """The architecture of a trial. Raises ``ValueError`` where a parameter is missing or not an option."""
-        chosen = {path: options[0] for path, options in self.options.items() if len(options) == 1}
-        for path, distribution in self.distributions.items():
+        for path in self.distributions:
             if path not in params:
                 raise ValueError(f"no value for {path}")
-            chosen[path] = self._option(path, distribution, params[path])
+        return self._built(tuple(params[path] for path in self.distributions))
+
+    def _build(self, values: tuple[Any, ...]) -> Arch:
+        chosen = {path: options[0] for path, options in self.options.items() if len(options) == 1}
+        for (path, distribution), value in zip(self.distributions.items(), values, strict=True):
+            chosen[path] = self._option(path, distribution, value)
         return self.space.build(chosen)
 
     def of(self, arch: Arch, rng: np.random.Generator) -> Params:

@@ -18,8 +18,8 @@ from optuna.samplers import (
     TPESampler,
 )
 
-from archsearch.search.assisted import AssistedSampler
-from archsearch.search.evolution import EvolutionSampler
+from archsearch.search.assisted import AssistedSampler, Learned
+from archsearch.search.evolution import EvolutionSampler, quantiles
 from archsearch.search.problem import Problem
 from archsearch.search.proposals import Make
 
@@ -32,7 +32,6 @@ KNOWN: dict[str, tuple[type[BaseSampler], dict[str, Any]]] = {
     "assisted": (AssistedSampler, {}),
     "evolution": (EvolutionSampler, {}),
 }
-OURS = (AssistedSampler, EvolutionSampler)  # these are also given the problem
 
 
 def maker(name: str, options: Mapping[str, Any], problem: Problem) -> Make:
@@ -49,9 +48,13 @@ def maker(name: str, options: Mapping[str, Any], problem: Problem) -> Make:
     takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in accepted.values())
     for option in settings:
         if option not in accepted and not takes_any:
-            names = ", ".join(p for p in accepted if p not in ("self", "seed", "problem"))
+            names = ", ".join(p for p in accepted if p not in ("self", "seed", "problem", "learned"))
             raise ValueError(f"sampler.options.{option}: {kind.__name__} has no such option, it has {names}")
-    given = {"problem": problem} if issubclass(kind, OURS) else {}
+    given: dict[str, Any] = {}
+    if kind is AssistedSampler:
+        given = {"learned": Learned(problem)}
+    elif kind is EvolutionSampler:
+        given = {"problem": problem, **({} if "budgets" in settings else {"budgets": quantiles(problem)})}
 
     def make(seed: int) -> BaseSampler:
         with warnings.catch_warnings():

@@ -6,18 +6,22 @@ file system). Optuna's own classes do the work, and ``optuna-dashboard`` opens a
 
 from __future__ import annotations
 
+import contextlib
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import optuna
 import sqlalchemy
+from optuna.distributions import BaseDistribution, distribution_to_json
 from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages._rdb.models import TrialParamModel
 from optuna.storages.journal import JournalFileBackend
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from archsearch.files import InputError
 
@@ -28,19 +32,27 @@ BUSY_S = 60.0  # that SQLite waits for another process's write
 FACTS = "archsearch"  # the study's attribute that says what is searched
 
 
-def open_storage(url: str, patience_s: float = 0.0) -> BaseStorage:
+class Stopped(Exception):
+    """Waiting for a storage that is away was ended from outside."""
+
+
+def open_storage(url: str, patience_s: float = 0.0, *, create: bool = True) -> BaseStorage:
     """The storage at ``url``, waited for where it is away, for ``patience_s`` at most.
 
-    Raises ``InputError`` where it is of no known kind, or cannot be opened.
+    ``create``: make its file where it is one and is not there. Raises ``InputError`` where it is of no known kind, is
+    not there, or cannot be opened.
     """
     kind, colon, rest = url.partition(":")
     if not colon or kind not in ("sqlite", "postgresql", "postgres", "journal") or not rest.strip("/"):
         raise InputError(f"storage {hidden(url)}: sqlite:///FILE, postgresql://USER@HOST/NAME or journal:FILE needed")
     if kind in ("postgresql", "postgres") and find_spec("psycopg") is None:
         raise InputError(f"storage {hidden(url)}: psycopg is needed: pip install 'archsearch[postgres]'")
+    file = Path(rest if kind == "journal" else rest.removeprefix("///"))
+    if kind in ("sqlite", "journal") and not (file.parent.is_dir() if create else file.is_file()):
+        raise InputError(f"storage {hidden(url)}: there is no {file.parent if create else file}")
     try:
         return patiently(lambda: _opened(kind, rest), patience_s)
-    except OUTAGES as error:
+    except (*OUTAGES, ValueError) as error:  # ValueError: a port that is no number
         raise InputError(f"storage {hidden(url)}: {first_line(error)}") from None
     except OSError as error:
         raise InputError(f"storage {hidden(url)}: {error.strerror or error}") from None
@@ -69,6 +81,31 @@ def _sqlite(url: str) -> BaseStorage:
 def _without_waiting(connection: Any, _: Any) -> None:
     for pragma in ("journal_mode=WAL", "synchronous=NORMAL"):
         connection.execute(f"PRAGMA {pragma}").close()
+
+
+def set_params(
+    storage: BaseStorage, trial_id: int, params: Mapping[str, Any], distributions: Mapping[str, BaseDistribution]
+) -> None:
+    """Write all parameters of a running trial that has none; in a data base in one transaction.
+
+    Optuna takes one for each of them, which costs more than the proposal itself. Raises ``UpdateFinishedTrialError``
+    where the trial has ended.
+    """
+    backend = getattr(storage, "_backend", storage)
+    values = {name: chosen.to_internal_repr(params[name]) for name, chosen in distributions.items()}
+    storage.check_trial_is_updatable(trial_id, storage.get_trial(trial_id).state)
+    if not isinstance(backend, RDBStorage):
+        for name, value in values.items():
+            storage.set_trial_param(trial_id, name, value, distributions[name])
+        return
+    rows = [
+        {"trial_id": trial_id, "param_name": name, "param_value": value,
+         "distribution_json": distribution_to_json(distributions[name])}
+        for name, value in values.items()
+    ]  # fmt: skip
+    # Where it is tried again after an outage, they may be there already.
+    with contextlib.suppress(IntegrityError), backend.engine.begin() as connection:
+        connection.execute(sqlalchemy.insert(TrialParamModel.__table__), rows)
 
 
 def close_storage(storage: BaseStorage) -> None:
@@ -133,12 +170,13 @@ def open_study(
 
 
 def patiently(
-    call: Callable[[], Result], patience_s: float, on_outage: Callable[[str], None] = lambda _: None
-) -> Result:
+    call: Callable[[], Result], patience_s: float, on_outage: Callable[[str], None] = lambda _: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Result:  # fmt: skip
     """``call()``, tried again while the storage is away, for ``patience_s`` at most.
 
-    What is tried twice may have been done twice, so it must not matter. Raises ``InputError`` when patience ends; with
-    none, the exception itself.
+    What is tried twice may have been done twice, so it must not matter. Raises ``InputError`` when patience ends, and
+    ``Stopped`` where it was told to stop meanwhile; with no patience, the exception itself.
     """
     began: float | None = None
     pause = 0.2
@@ -152,5 +190,9 @@ def patiently(
             if time.monotonic() - began > patience_s:
                 raise InputError(f"storage is away for {patience_s:g} s: {first_line(error)}") from None
             on_outage(first_line(error))
-            time.sleep(pause)
+            until = time.monotonic() + pause
+            while time.monotonic() < until:
+                if should_stop():
+                    raise Stopped from None
+                time.sleep(min(0.2, pause))
             pause = min(2 * pause, 5.0)

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 from search import problems
 
 from archsearch.nets.zoo import Arch
-from archsearch.search.claims import Me
+from archsearch.search.claims import Me, release
 from archsearch.search.driver import SCORE, Interrupted, Plan, Worker, enqueue
 from archsearch.space import fingerprint
 
@@ -134,3 +134,64 @@ def test_given_architectures_come_first() -> None:
     names = [fingerprint(found.parameters.arch(t.params)) for t in study.trials]
     assert names[:2] == [fingerprint(arch) for arch in first]
     assert len(set(names)) == 5
+
+
+def test_a_trial_that_was_given_back_while_it_was_evaluated_still_ends(tmp_path: Path) -> None:
+    """Others took its worker for dead, as after an outage; nobody took the trial up, or somebody did and is slower."""
+    found = problems.problem()
+    study = problems.study(found, "random", 0, f"sqlite:///{tmp_path}/x.db")
+    taken: list[int] = []
+
+    def score(arch: Arch, costs: dict[str, float], finished: Sequence[FrozenTrial]) -> dict[str, Any]:
+        (mine,) = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        assert release(study, mine._trial_id, mine.user_attrs["worker"])
+        if len(finished) == 1:
+            taken.append(study.ask().number)  # by another worker
+        return {"ap": problems.ap(found, arch)}
+
+    assert Worker(study, Plan(3), found, score).run()
+    assert [t.state for t in study.trials] == [TrialState.COMPLETE] * 3
+    assert taken == [1]
+
+
+def test_only_the_owner_gives_a_trial_back() -> None:
+    found = problems.problem()
+    study = problems.study(found, "random", 0)
+    trial = study.ask(found.parameters.distributions)
+    trial.set_user_attr("worker", "b")
+    assert not release(study, trial._trial_id, "a")
+    assert release(study, trial._trial_id, "b")
+    assert study.trials[0].state == TrialState.WAITING
+    assert study.trials[0].user_attrs["worker"] == ""
+
+
+def test_a_proposal_outlives_its_worker_though_others_end_meanwhile(tmp_path: Path) -> None:
+    """What was proposed is kept with the trial: whoever takes it over does not mix it with another proposal."""
+    found = problems.problem()
+    study = problems.study(found, "nsga2", 0, f"sqlite:///{tmp_path}/x.db")
+
+    def score(arch: Arch, costs: dict[str, float], finished: Sequence[FrozenTrial]) -> dict[str, Any]:
+        return {"ap": problems.ap(found, arch)}
+
+    assert Worker(study, Plan(21), found, score).run()
+    half = study.ask()
+    wanted = dict(half.relative_params)
+    for path, distribution in list(found.parameters.distributions.items())[:2]:
+        half._suggest(path, distribution)
+    for _ in range(2):
+        other = study.ask(found.parameters.distributions)
+        arch = found.parameters.arch(other.params)
+        study.tell(other, [problems.ap(found, arch), found.costing(arch)["macs"]])
+    half.set_user_attr("worker", str(Me(unique="dead")))
+    assert Worker(study, Plan(24), found, score).run()
+    assert study.trials[half.number].params == wanted
+    assert study.trials[half.number].state == TrialState.COMPLETE
+
+
+def test_one_that_nobody_survives_counts_as_failed(tmp_path: Path) -> None:
+    found = problems.problem()
+    study = problems.study(found, "random", 0, f"sqlite:///{tmp_path}/x.db")
+    study.ask().set_user_attr("tries", 30)
+    study._storage.set_trial_state_values(study.trials[0]._trial_id, TrialState.WAITING)
+    assert Worker(study, Plan(2), found, lambda arch, _, __: {"ap": problems.ap(found, arch)}).run()
+    assert [t.state.name for t in study.trials] == ["FAIL", "COMPLETE", "COMPLETE"]

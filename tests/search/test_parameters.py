@@ -14,7 +14,7 @@ from archsearch.search.parameters import Parameters
     "name", ["embedded_litepose", "embedded_hrnet_shrink", "embedded_lite_hrnet", "embedded_unified"]
 )
 def test_an_architecture_comes_back_from_its_parameters(name: str) -> None:
-    space, rng = load_space(f"embedded_{name}"), np.random.default_rng(0)
+    space, rng = load_space(name), np.random.default_rng(0)
     parameters = Parameters(space)
     for _ in range(30):
         arch = space.sample(rng)

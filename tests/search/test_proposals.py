@@ -89,3 +89,17 @@ def test_samplers_by_import_path_and_what_is_wrong_with_them() -> None:
     ):
         with pytest.raises(ValueError, match=message):
             maker(name, options, found)
+
+
+def test_assisted_proposes_another_one_where_its_first_is_taken() -> None:
+    """Asked again for the same trial it goes on, and never names what another worker evaluates just now."""
+    found = problems.problem()
+    study = problems.searched(found, "assisted", 0, 18)
+    first, second = (study.ask(found.parameters.distributions) for _ in range(2))
+    names = [fingerprint(found.parameters.arch(trial.params)) for trial in (first, second)]
+    assert len({*names, *fingerprints(found, study)[:18]}) == 20
+    assert study.trials[-1].system_attrs[REJECTED]["known"] == 0
+    sampler = maker("assisted", {}, found)(5)
+    space = found.parameters.distributions
+    asked = [sampler.sample_relative(study, study.trials[-1], space) for _ in range(2)]
+    assert asked[0] != asked[1]

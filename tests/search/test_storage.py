@@ -10,7 +10,7 @@ from optuna.exceptions import StorageInternalError
 from search import problems
 
 from archsearch.files import InputError
-from archsearch.search.storage import hidden, open_storage, open_study, patiently
+from archsearch.search.storage import Stopped, hidden, open_storage, open_study, patiently
 
 
 @pytest.mark.parametrize("kind", ["sqlite:///", "journal:"])
@@ -29,8 +29,9 @@ def test_a_search_in_a_file_is_found_again(kind: str, tmp_path: Path) -> None:
         ("", "sqlite:///FILE, postgresql://USER@HOST/NAME or journal:FILE needed"),
         ("mysql://me@host/db", "storage mysql://me@host/db: sqlite:///FILE"),
         ("sqlite:///", "needed"),
-        ("sqlite:////no/such/folder/x.db", "storage sqlite:////no/such/folder/x.db: unable to open database file"),
-        ("journal:/no/such/folder/x", "No such file or directory"),
+        ("sqlite:////no/such/folder/x.db", "storage sqlite:////no/such/folder/x.db: there is no /no/such/folder"),
+        ("journal:/no/such/folder/x", "there is no /no/such/folder"),
+        ("postgresql://me:secret@127.0.0.1:port/db", "storage postgresql://me@127.0.0.1:port/db: .*port"),
         ("postgresql://me:secret@127.0.0.1:9/db", "storage postgresql://me@127.0.0.1:9/db: .*refused"),
     ],
 )
@@ -39,6 +40,13 @@ def test_a_storage_that_is_not_there_is_one_line(url: str, message: str) -> None
         open_storage(url)
     assert "\n" not in str(caught.value)
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["sqlite:///", "journal:"])
+def test_whoever_joins_makes_no_file(kind: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"there is no .*trials"):
+        open_storage(f"{kind}{tmp_path / 'trials'}", create=False)
+    assert not list(tmp_path.iterdir())
 
 
 def test_passwords_are_hidden() -> None:
@@ -78,3 +86,11 @@ def test_patience_waits_for_a_server_and_ends() -> None:
         patiently(away, 0.1)
     with pytest.raises(KeyError):
         patiently(lambda: {}["x"], 30.0)  # not an outage
+
+
+def test_waiting_ends_when_it_is_told_to_stop() -> None:
+    def away() -> None:
+        raise StorageInternalError("gone")
+
+    with pytest.raises(Stopped):
+        patiently(away, 60.0, should_stop=lambda: True)

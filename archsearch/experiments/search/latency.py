@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from archsearch.costs.records import measure_and_append, setting_text, settings_for
@@ -23,17 +23,32 @@ def measure_front(study: SearchStudy, run: Run, on_event: OnEvent, should_stop: 
     """
     assert study.latency is not None
     for _ in range(study.latency.rounds):
-        todo = [r for r in front_of(study, candidates(run)) if r.get("latency_is") != "measured"]
-        for start in range(0, len(todo), TOGETHER):
-            on_event("measuring the front", {"stage": "", "step": start, "steps": len(todo)})
-            if should_stop():
-                return False
-            chunk = {r["fingerprint"]: r for r in todo[start : start + TOGETHER]}
-            found = measured(run, study.latency, {name: as_arch(r["arch"]) for name, r in chunk.items()})
-            for name, record in chunk.items():
-                run.record("candidate", **_with_latency(record, found[name]))
+        todo = unmeasured(front_of(study, candidates(run)))
         if not todo:
             break
+        if not measure_candidates(study, run, todo, on_event, should_stop):
+            return False
+    return True
+
+
+def unmeasured(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The candidates whose latency is only predicted, each once."""
+    return list({r["trial"]: r for r in records if r.get("latency_is") != "measured"}.values())
+
+
+def measure_candidates(
+    study: SearchStudy, run: Run, todo: list[dict[str, Any]], on_event: OnEvent, should_stop: Callable[[], bool]
+) -> bool:
+    """Measure and record the latency of these candidates; False where it was stopped."""
+    assert study.latency is not None
+    for start in range(0, len(todo), TOGETHER):
+        on_event("measuring latency", {"stage": "", "step": start, "steps": len(todo)})
+        if should_stop():
+            return False
+        chunk = {r["fingerprint"]: r for r in todo[start : start + TOGETHER]}
+        found = measured(run, study.latency, {name: as_arch(r["arch"]) for name, r in chunk.items()})
+        for name, record in chunk.items():
+            run.record("candidate", **_with_latency(record, found[name]))
     return True
 
 

@@ -14,9 +14,9 @@ from typing import Any
 
 from archsearch.environment import choose_device, cores, environment
 from archsearch.experiments.candidates import supernet_study
-from archsearch.experiments.search.latency import measured
+from archsearch.experiments.search.latency import measure_candidates, measured, unmeasured
 from archsearch.experiments.search.records import candidates
-from archsearch.experiments.search.scores import BySupernet, score_for
+from archsearch.experiments.search.scores import BySupernet, ByTraining, score_for
 from archsearch.experiments.search.study import SearchStudy
 from archsearch.experiments.search.workers import OnEvent, Place
 from archsearch.experiments.standalone import HEIGHT_EDGES_PX, job_for, run_job
@@ -27,6 +27,7 @@ from archsearch.nets.onnx import export_onnx
 from archsearch.nets.zoo import Arch, as_arch
 from archsearch.runs import Run
 from archsearch.search.afford import LATENCY, cost_of
+from archsearch.search.driver import Interrupted
 from archsearch.search.problem import Problem
 from archsearch.train.checkpoint import load_model, save_model
 
@@ -64,14 +65,24 @@ def _price(name: str, record: dict[str, Any], problem: Problem) -> float | None:
 def make_packages(
     study: SearchStudy, run: Run, place: Place, problem: Problem, on_event: OnEvent, should_stop: Callable[[], bool]
 ) -> bool:
-    """Make every package that is not there yet; False where it was stopped. Raises ``InputError`` as :func:`chosen`."""
+    """Make every package that is not there yet; False where it was stopped. Raises ``InputError`` as :func:`chosen`.
+
+    Where budgets are of latency, picks are measured, and picked again, until the measured ones keep their budgets.
+    """
     picks = chosen(study, run, problem)
+    while study.budgets_of == LATENCY and (predicted := unmeasured(picks.values())):
+        if not measure_candidates(study, run, predicted, on_event, should_stop):
+            return False
+        picks = chosen(study, run, problem)
     done = {record["name"]: record["fingerprint"] for record in run.records("package")}
     todo = {name: record for name, record in picks.items() if done.get(name) != record["fingerprint"]}
     if not todo:
         return True
     device = choose_device(study.device)
-    data, begin = _begin(study, run, place, str(device), todo, on_event)
+    try:
+        data, begin = _begin(study, run, place, str(device), todo, on_event, should_stop)
+    except Interrupted:
+        return False
     if study.finetune is not None:
         settings = study.finetune.model_copy(update={"evaluations": 1})
         trained = {record["config"] for record in run.records("result")}
@@ -106,19 +117,29 @@ def _config(name: str, record: dict[str, Any]) -> str:
 
 
 def _begin(
-    study: SearchStudy, run: Run, place: Place, device: str, todo: dict[str, dict[str, Any]], on_event: OnEvent
-) -> tuple[Any, dict[str, Path]]:
-    """The data, and for each package a model's folder with the weights that it begins from."""
-    if study.score.kind == "alone":
-        folder = run.path / "models"
-        return study.score.data, {k: folder / f"{r['fingerprint']}-s{study.score.seed}" for k, r in todo.items()}
-    assert place.supernet is not None
-    trained = SupernetStudy.model_validate(supernet_study(place.supernet))
+    study: SearchStudy, run: Run, place: Place, device: str, todo: dict[str, dict[str, Any]], on_event: OnEvent,
+    should_stop: Callable[[], bool],
+) -> tuple[Any, dict[str, Path]]:  # fmt: skip
+    """The data, and for each package a model's folder with the weights that it begins from.
+
+    Raises ``Interrupted`` where it was stopped.
+    """
+    trained = None
+    if place.supernet is not None:
+        trained = SupernetStudy.model_validate(supernet_study(place.supernet))
     score = score_for(
         study.score, supernet=place.supernet, trained=trained, run=run, device=device, cost_names=study.cost_names,
-        should_stop=lambda: False,
+        should_stop=should_stop,
     )  # fmt: skip
+    if isinstance(score, ByTraining):
+        begin = {name: score.folder(as_arch(record["arch"])) for name, record in todo.items()}
+        for name, record in todo.items():
+            if not begin[name].is_dir():  # another machine trained it
+                on_event("training again here", {"stage": name})
+                score(as_arch(record["arch"]), {}, ())
+        return score.settings.data, begin
     assert isinstance(score, BySupernet)
+    assert trained is not None
     supernet = score.found.supernet
     begin = {}
     for name, record in todo.items():
@@ -153,7 +174,8 @@ def _package(study: SearchStudy, run: Run, problem: Problem, name: str, record: 
         "package", name=name, trial=record["trial"], fingerprint=record["fingerprint"], arch=record["arch"],
         arch_hw=list(model.arch.input_hw), images_seen=None if trained is None else trained["images_seen"],
         budget=study.budgets[name], budget_of=study.budgets_of, ap=after["ap"], ap_low=after.get("ap_low"),
-        ap_high=after.get("ap_high"), search_ap=record["ap"], fine_tuned=trained is not None, params=counted.params,
+        ap_high=after.get("ap_high"), search_ap=record["ap"], source=record["source"],
+        fine_tuned=trained is not None, params=counted.params,
         macs=counted.macs, macs_by_convention=counted.macs_by_convention, latency=latency, onnx=exported,
         seed=study.seed, commit=environment().get("commit"), folder=str(folder.relative_to(run.path)),
     )  # fmt: skip

@@ -25,7 +25,7 @@ from archsearch.experiments.search.packages import make_packages
 from archsearch.experiments.search.records import Board, summary
 from archsearch.experiments.search.scores import SupernetScore, TableScore, table_data
 from archsearch.experiments.search.study import SearchStudy
-from archsearch.experiments.search.workers import RESTARTS, Job, Place, make_worker, problem_of, searched, work
+from archsearch.experiments.search.workers import RESTARTS, TRIALS, Job, Place, make_worker, problem_of, searched, work
 from archsearch.experiments.supernet import SupernetStudy, run_supernet
 from archsearch.experiments.supernet import resolved as resolved_supernet
 from archsearch.files import InputError, write_json, write_text
@@ -174,17 +174,22 @@ def _trials(
     device = choose_device(study.device)
     # The first worker is made here once: what is wrong is told before processes start, and the queue is filled once.
     worker = make_worker(study, place, str(device), should_stop, lambda _: None, create=True)
-    if not begun:
+    if TRIALS in worker.study.user_attrs and not begun:
+        raise InputError(
+            f"storage {hidden(place.storage)}: a search named {study.name} is there, but not of {run.path}"
+        )
+    if TRIALS not in worker.study.user_attrs:  # nobody works on it yet: what is in it is the head of this queue
         first = warm_start(study, problem)
-        if not patiently(lambda: worker.study.get_trials(deepcopy=False), study.patience_s):
-            enqueue(worker.study, problem.parameters, first[: study.trials], study.seed)
+        queued = len(worker.study.get_trials(deepcopy=False))
+        enqueue(worker.study, problem.parameters, first[queued : study.trials], study.seed)
         run.record("begun", warm_start=len(first), storage=where, time=time.time())
+    patiently(lambda: worker.study.set_user_attr(TRIALS, study.trials), study.patience_s)
     board = Board(study, run, problem, worker.study, on_event)
     board.look()
     if len(board.ended) >= study.trials or any(r["of"] == study.trials for r in run.records("exhausted")):
         return True
     count = study.workers or (cores() if device.type == "cpu" else 1)
-    jobs = [Job(study.model_dump(mode="json"), place, str(device), False)] * count
+    jobs = [Job(study.model_dump(mode="json"), place, str(device))] * count
     results = run_jobs(
         work, jobs, workers=count, restarts=RESTARTS, on_message=lambda _, message: board.told(message),
         should_stop=lambda: board.tick() or should_stop(),

@@ -121,7 +121,7 @@ class BySupernet:
         }  # fmt: skip
 
     def __call__(self, arch: Arch, costs: dict[str, float], finished: Sequence[FrozenTrial]) -> dict[str, Any]:
-        """AP with its interval; where a rival was surely better after a rung, AP as it is expected on all images."""
+        """AP with its interval; where a rival was better after a rung, AP as it is expected on all images."""
         found, val_set = self.found, self.found.val_set
         net = found.network(arch)
         rivals = rivals_of(finished)
@@ -207,10 +207,14 @@ class ByTraining:
         text = self.settings.model_dump_json()
         return {"ap": "alone", "training": hashlib.sha256(text.encode()).hexdigest()[:16]}
 
+    def folder(self, arch: Arch) -> Path:
+        """Where the trained model is, once it is."""
+        return self.run.path / "models" / f"{fingerprint(arch)}-s{self.settings.seed}"
+
     def __call__(self, arch: Arch, costs: dict[str, float], finished: Sequence[FrozenTrial]) -> dict[str, Any]:
         """AP after the whole budget."""
         name = fingerprint(arch)
-        known = [r for r in self.run.records("result") if r["config"] == name]
+        known = [r for r in self.run.records("result") if r["config"] == name and self.folder(arch).is_dir()]
         settings = self.settings.train.model_copy(update={"evaluations": 1})
         job = job_for(
             self.run, name, self.settings.seed, arch, self.settings.data, settings, self.device, 200, HEIGHT_EDGES_PX

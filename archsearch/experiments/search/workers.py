@@ -34,6 +34,7 @@ from archsearch.train.supernet import of_joints
 OnEvent = Callable[[str, dict[str, Any]], None]
 PROBED = 200  # random architectures that tell whether one space holds another
 RESTARTS = 20  # of local workers that died
+TRIALS = "trials"  # the study's attribute that opens it to workers: how many trials it is to have
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,9 @@ def problem_of(study: SearchStudy, place: Place) -> Problem:
     return Problem(Parameters(space), costing, study.objectives)
 
 
-def opened(study: SearchStudy, place: Place, problem: Problem, facts: dict[str, Any], *, create: bool) -> optuna.Study:
+def opened(
+    study: SearchStudy, place: Place, problem: Problem, facts: dict[str, Any], *, create: bool, patience_s: float
+) -> optuna.Study:
     """The study in its storage, with its sampler. Raises ``InputError`` where it was begun as another one."""
     space = problem.space
     known = {
@@ -81,11 +84,14 @@ def opened(study: SearchStudy, place: Place, problem: Problem, facts: dict[str, 
         "objectives": list(study.objectives), "constraints": study.constraints,
         "sampler": study.sampler.model_dump(mode="json"), "table": _digest(place.table), **facts,
     }  # fmt: skip
-    storage = open_storage(place.storage, 0.0 if create else study.patience_s)
-    found = patiently(
-        lambda: open_study(storage, study.name, problem.directions, study.objectives, known, create=create),
-        study.patience_s,
-    )
+    storage = open_storage(place.storage, patience_s, create=create)
+
+    def opening() -> optuna.Study:
+        return open_study(storage, study.name, problem.directions, study.objectives, known, create=create)
+
+    found = patiently(opening, patience_s or study.patience_s)
+    if not create and TRIALS not in found.user_attrs:
+        raise InputError(f"search {study.name}: it is only being begun; join when its first trials run")
     make = maker(study.sampler.kind, study.sampler.options, problem)
     found.sampler = Proposals(problem.parameters, make, problem.costing.fits, study.seed)
     return found
@@ -107,21 +113,26 @@ class Job:
     study: dict[str, Any]
     place: Place
     device: str
-    create: bool
 
 
 def work(job: Job, talk: Talk) -> bool:
     """A worker process; False where it was stopped before the search ended."""
     study = SearchStudy.model_validate(job.study)
-    worker = make_worker(study, job.place, job.device, talk.should_stop, talk.send, create=job.create)
+    worker = make_worker(
+        study, job.place, job.device, talk.should_stop, talk.send, create=False, patience_s=study.patience_s
+    )
     return worker.run()
 
 
 def make_worker(
     study: SearchStudy, place: Place, device: str, should_stop: Callable[[], bool],
-    on_event: Callable[[dict[str, Any]], None], *, create: bool,
+    on_event: Callable[[dict[str, Any]], None], *, create: bool, patience_s: float = 0.0,
 ) -> Worker:  # fmt: skip
-    """A worker on this machine. Raises ``InputError`` where anything of the search is missing or another one's."""
+    """A worker on this machine. Raises ``InputError`` where anything of the search is missing or another one's.
+
+    ``create``: begin the search where it is not in its storage, which is waited for ``patience_s``; whoever joins takes
+    the number of trials from there.
+    """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     problem = problem_of(study, place)
     trained = None
@@ -131,8 +142,8 @@ def make_worker(
         study.score, supernet=place.supernet, trained=trained, run=Run(place.run), device=device,
         cost_names=study.cost_names, should_stop=should_stop,
     )  # fmt: skip
-    found = opened(study, place, problem, score.facts, create=create)
-    plan = Plan(study.trials, study.beat_s, study.grace_s, study.patience_s)
+    found = opened(study, place, problem, score.facts, create=create, patience_s=patience_s)
+    plan = Plan(study.trials if create else found.user_attrs[TRIALS], study.beat_s, study.grace_s, study.patience_s)
     return Worker(found, plan, problem, score, should_stop, on_event)
 
 
@@ -161,7 +172,7 @@ def join(
     device = choose_device(study.device)
     make_worker(study, place, str(device), should_stop, lambda _: None, create=False)  # what is wrong is told here
     count = study.workers or (cores() if device.type == "cpu" else 1)
-    jobs = [Job(study.model_dump(mode="json"), place, str(device), False)] * count
+    jobs = [Job(study.model_dump(mode="json"), place, str(device))] * count
     done = 0
 
     def on_message(index: int, message: dict[str, Any]) -> None:

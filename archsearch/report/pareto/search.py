@@ -49,7 +49,9 @@ def read_evaluations(run: Run, name: str, chart: Chart) -> Evaluations | None:
 
     Where AP comes from several sources, the one with the most evaluations counts.
     """
-    records = [r for r in run.records("candidate") if r.get("choices")]
+    every = [r for r in run.records("candidate") if r.get("choices")]
+    # A trial's last record counts, in its first place: a measured latency replaces a predicted one.
+    records = list({r.get("trial", -1 - i): r for i, r in enumerate(every)}.values())
     for number, record in enumerate(records, 1):
         check_candidate(record, f"{run.metrics}, candidate {number}")
     pairs = [(r, _cost(r, chart)) for r in records]

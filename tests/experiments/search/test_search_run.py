@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from train import tiny
 
 from archsearch.experiments import supernet as supernet_module
 from archsearch.experiments.benchmark import every
+from archsearch.experiments.search import latency as latency_module
 from archsearch.experiments.search import packages
 from archsearch.experiments.search import run as run_module
 from archsearch.experiments.search.records import candidates, front_of
@@ -169,6 +171,54 @@ def test_candidates_trained_alone_are_kept_and_found_again(tmp_path: Path) -> No
     assert package["ap"] == max(r["ap"] for r in candidates(run))
 
 
+def test_what_another_machine_trained_is_trained_again_for_its_model(tmp_path: Path) -> None:
+    score = {
+        "kind": "alone", "space": str(_space(tmp_path)), "data": tiny.STUDY["data"],
+        "train": {"preset": "fast", "images": 16, "batch": 8},
+    }  # fmt: skip
+    chosen = study(score, trials=2, sampler={"kind": "random"}, export=False)
+    run = started(tmp_path / "run", chosen)
+    assert go(chosen, run)
+    best = max(candidates(run), key=lambda r: r["ap"])
+    shutil.rmtree(run.path / "models")
+    kept = [line for line in (run.path / "metrics.jsonl").read_text().splitlines() if '"result"' not in line]
+    (run.path / "metrics.jsonl").write_text("\n".join(kept) + "\n")
+    assert go(study(score, trials=2, sampler={"kind": "random"}, export=False, budgets={"only": 1e9}), run)
+    (package,) = run.records("package")
+    assert (package["fingerprint"], package["ap"]) == (best["fingerprint"], best["ap"])
+    assert load_model(run.path / package["folder"]).arch == load_arch(run.path / package["folder"] / "arch.yaml")
+
+
+def test_models_within_a_latency_are_measured_before_they_are_picked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fastest by the table turns out slow: the pick is made again, of measured ones only."""
+    shared = made.supernet(tmp_path / "shared")
+    score = {"kind": "supernet", "run": str(shared.path), "rungs": [], "estimate": {"calibration_images": 8}}
+    chosen = study(
+        score, trials=4, latency={"passes": 1, "networks": 1, "repeats": 2}, sampler={"kind": "random"},
+        budgets={"quick": 1000.0}, budgets_of="latency", export=False,
+    )  # fmt: skip
+    slow: list[str] = []
+
+    def measured(run: Run, settings: Any, archs: dict[str, Any]) -> dict[str, Any]:
+        """The first that is measured takes seconds."""
+        slow.extend(list(archs)[: 1 - len(slow)])
+        plain = {"iqr_ms": 0.1, "device": "x", "runtime": "torch", "threads": 1, "batch": 1, "repeats": 2}
+        return {name: {**plain, "median_ms": 5000.0 if name in slow else 2.0} for name in archs}
+
+    monkeypatch.setattr(latency_module, "measured", measured)
+    monkeypatch.setattr(packages, "measured", measured)
+    monkeypatch.setattr(latency_module, "setting_text", lambda _: "x")
+    monkeypatch.setattr(run_module, "measure_front", lambda *_: True)
+    run = started(tmp_path / "run", chosen)
+    assert go(chosen, run)
+    (package,) = run.records("package")
+    taken = next(r for r in candidates(run) if r["fingerprint"] == package["fingerprint"])
+    assert package["fingerprint"] not in slow
+    assert (taken["latency_is"], taken["latency_ms"]) == ("measured", 2.0)
+
+
 def _space(folder: Path) -> Path:
     path = folder / "small.yaml"
     path.write_text(yaml.safe_dump(SMALL))
@@ -192,7 +242,7 @@ def test_what_is_wrong_is_one_line(table: dict[str, Any], tmp_path: Path) -> Non
         go(study(other), run)
     with pytest.raises(InputError, match="its trials are in the run's folder"):
         go(study(table), run, storage=f"sqlite:///{tmp_path / 'elsewhere.db'}")
-    with pytest.raises(InputError, match=r"sqlite:////no/such/folder/x\.db: unable to open"):
+    with pytest.raises(InputError, match=r"sqlite:////no/such/folder/x\.db: there is no"):
         go(study(table), started(tmp_path / "new", study(table)), storage="sqlite:////no/such/folder/x.db")
     with pytest.raises(InputError, match="no candidates on record"):
         go(study(table, warm_start={"runs": [str(tmp_path)]}), started(tmp_path / "warm", study(table)))
