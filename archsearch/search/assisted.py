@@ -1,13 +1,15 @@
-"""A sampler that asks a predictor first: thousands of architectures are looked at for every one that is evaluated.
+"""A sampler that asks a predictor first: hundreds of architectures are looked at for every one that is evaluated.
 
-After a first few trials, spread over the range of costs, an ensemble is fitted to what was evaluated. One of its
-members is drawn (Thompson sampling), evolution searches that member's front, and what would enlarge the true front's
-hypervolume the most, if that member were right, is proposed.
+After a first few trials, spread over the range of costs, an ensemble is fitted to what was evaluated, and evolution
+searches its members' fronts. From what it has seen, every trial gets the architecture that would enlarge the true
+front's hypervolume the most if one member of the ensemble, drawn for that trial, were right (Thompson sampling). After
+a few more trials the ensemble is fitted again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,26 +23,73 @@ from archsearch.search.pareto import Floats, Sense, front, hypervolume, ranks
 from archsearch.search.predictor import Features, Predictor
 from archsearch.search.problem import Problem, finished
 
-SPREAD = 128  # random architectures among which one of the first trials finds its place in the range of costs
+SPREAD = 48  # random architectures among which one of the first trials finds its place in the range of costs
+TRIED = 24  # of those that evolution has seen, ranked by a member, whose gain is counted
 
 
-class Learned:
-    """What a process has learned of a problem so far: every sampler of that problem fits the predictor or reuses it."""
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What evolution has seen: N architectures, what K members expect of them."""
 
-    def __init__(self, problem: Problem) -> None:
-        self.problem, self.features = problem, Features(problem)
-        self._of = 0
-        self._predictor: Predictor | None = None
+    archs: tuple[Arch, ...]
+    aps_KN: Floats
+    costs_NC: Floats
 
-    def predictor(self, done: Sequence[FrozenTrial]) -> Predictor:
-        """Fitted to these trials; to as many before, where that has been done."""
-        if self._predictor is None or self._of != len(done):
-            losses = self.problem.losses(done)
-            archs = [self.problem.parameters.arch(trial.params) for trial in done]
-            rows_NF = self.features(archs, losses[:, 1:].tolist())
-            self._predictor = Predictor(rows_NF, (-losses[:, 0]).tolist(), len(done))
-            self._of = len(done)
-        return self._predictor
+    def losses(self, member: int) -> Floats:
+        """(N, 1 + C): minus the AP that one member expects, and the costs."""
+        return np.column_stack((-self.aps_KN[member], self.costs_NC))
+
+
+class Evolution:
+    """Evolution towards the fronts that an ensemble expects.
+
+    What was seen after as many trials is kept for the samplers to come: one is made for every trial. It depends on the
+    trials alone, so a search that was stopped goes on as it would have.
+    """
+
+    def __init__(self, problem: Problem, population: int, generations: int, mutation: float) -> None:
+        self.problem, self._features = problem, Features(problem)
+        self._population, self._generations, self._mutation = population, generations, mutation
+        self._kept: tuple[int, Seen] | None = None
+
+    def __call__(self, done: Sequence[FrozenTrial]) -> Seen:
+        """What is seen on the grounds of these trials."""
+        if self._kept is None or self._kept[0] != len(done):
+            self._kept = (len(done), self._evolve(done, np.random.default_rng([len(done), 2])))
+        return self._kept[1]
+
+    def _evolve(self, done: Sequence[FrozenTrial], rng: np.random.Generator) -> Seen:
+        losses = self.problem.losses(done)
+        archs = [self.problem.parameters.arch(trial.params) for trial in done]
+        predictor = Predictor(self._features(archs, losses[:, 1:].tolist()), (-losses[:, 0]).tolist(), len(done))
+        senses: list[Sense] = ["min"] * losses.shape[1]
+        elite = [archs[i] for i in np.flatnonzero(ranks(losses, senses) < 2)]
+        seen: dict[Arch, tuple[list[float], Floats]] = {}  # costs, and AP as each member expects it
+        for generation in range(self._generations):
+            drawn = dict.fromkeys(self._child(elite, rng) for _ in range(self._population))
+            children = [child for child in drawn if child not in seen and self.problem.costing.fits(child)]
+            costs = [self.problem.costs(child) for child in children]
+            if children:
+                aps_KN = predictor(self._features(children, costs))
+                seen.update(zip(children, zip(costs, aps_KN.T, strict=True), strict=True))
+            member = generation % len(predictor)
+            expected = np.array([(-aps_K[member], *counted) for counted, aps_K in seen.values()])
+            if seen:
+                listed = list(seen)
+                elite = [listed[i] for i in np.argsort(ranks(expected, senses), kind="stable")[: self._population]]
+        if not seen:
+            return Seen((), np.zeros((len(predictor), 0)), np.zeros((0, losses.shape[1] - 1)))
+        costs_NC = np.array([counted for counted, _ in seen.values()], float)
+        return Seen(tuple(seen), np.array([aps_K for _, aps_K in seen.values()]).T, costs_NC)
+
+    def _child(self, elite: Sequence[Arch], rng: np.random.Generator) -> Arch:
+        space, draw = self.problem.space, rng.random()
+        if draw < 0.1:
+            return space.sample(rng)
+        if draw < 0.55 or len(elite) < 2:
+            return space.mutate(elite[int(rng.integers(len(elite)))], rng, self._mutation)
+        a, b = rng.choice(len(elite), 2, replace=False).tolist()
+        return space.crossover(elite[a], elite[b], rng)
 
 
 class AssistedSampler(BaseSampler):
@@ -49,24 +98,24 @@ class AssistedSampler(BaseSampler):
     ``startup``: trials before the predictor is asked for the first time; it is fitted again after ``refit`` more.
     """
 
-    def __init__(
-        self, learned: Learned, startup: int = 16, refit: int = 4, population: int = 32, generations: int = 8,
-        mutation: float = 0.08, seed: int = 0,
-    ) -> None:  # fmt: skip
-        for name, value in (
-            ("startup", startup),
-            ("population", population),
-            ("generations", generations),
-            ("refit", refit),
-        ):
+    def __init__(self, evolution: Evolution, startup: int = 16, refit: int = 4, seed: int = 0) -> None:
+        self._evolution, self._problem, self._startup, self._refit = evolution, evolution.problem, startup, refit
+        self._rng = np.random.default_rng([seed, 1])  # goes on where it is asked again for the same trial
+
+    @classmethod
+    def shared(
+        cls, problem: Problem, *, startup: int = 16, refit: int = 4, population: int = 32, generations: int = 8,
+        mutation: float = 0.08,
+    ) -> dict[str, Any]:  # fmt: skip
+        """The arguments of all samplers of one search. Raises ``ValueError`` where they make no sense."""
+        counts = {"startup": startup, "refit": refit, "population": population, "generations": generations}
+        for name, value in counts.items():
             if value < 1:
                 raise ValueError(f"{name} {value} is less than 1")
-        if not learned.problem.cost_names:
+        if not problem.cost_names:
             raise ValueError("the assisted sampler needs a cost among the objectives")
-        self._learned, self._problem = learned, learned.problem
-        self._startup, self._population, self._generations = startup, population, generations
-        self._mutation, self._refit = mutation, refit
-        self._rng = np.random.default_rng([seed, 1])  # goes on where it is asked again for the same trial
+        evolution = Evolution(problem, population, generations, mutation)
+        return {"evolution": evolution, "startup": startup, "refit": refit}
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """All parameters."""
@@ -96,39 +145,17 @@ class AssistedSampler(BaseSampler):
         return drawn[int(place * len(drawn))]
 
     def _best(self, done: Sequence[FrozenTrial], taken: set[Arch], rng: np.random.Generator) -> Arch:
-        """What evolution towards one member's front finds, and would enlarge the true front the most."""
-        losses = self._problem.losses(done)
-        archs = [self._problem.parameters.arch(trial.params) for trial in done]
-        predictor = self._learned.predictor(done[: len(done) - (len(done) - self._startup) % self._refit])
-        member = int(rng.integers(len(predictor)))
-        senses: list[Sense] = ["min"] * losses.shape[1]
-        found: dict[Arch, tuple[float, ...]] = {}  # minus the expected AP, and costs
-        elite = [archs[i] for i in np.flatnonzero(ranks(losses, senses) < 2)]
-        for _ in range(self._generations):
-            drawn = dict.fromkeys(self._child(elite, rng) for _ in range(self._population))
-            children = [c for c in drawn if c not in taken and c not in found and self._problem.costing.fits(c)]
-            costs = [self._problem.costs(child) for child in children]
-            if children:
-                aps = predictor(self._learned.features(children, costs))[member]
-                for child, counted, ap in zip(children, costs, aps, strict=True):
-                    found[child] = (-float(ap), *counted)
-            if not found:
-                return self._problem.space.sample(rng)
-            expected = np.array(list(found.values()))
-            best = np.argsort(ranks(expected, senses), kind="stable")[: self._population].tolist()
-            listed = list(found)
-            elite = [listed[i] for i in best]
-        gains = _gains(expected[best], losses, senses)
-        return elite[int(np.argmax(gains))]
-
-    def _child(self, elite: Sequence[Arch], rng: np.random.Generator) -> Arch:
-        space, draw = self._problem.space, rng.random()
-        if draw < 0.1:
-            return space.sample(rng)
-        if draw < 0.55 or len(elite) < 2:
-            return space.mutate(elite[int(rng.integers(len(elite)))], rng, self._mutation)
-        a, b = rng.choice(len(elite), 2, replace=False).tolist()
-        return space.crossover(elite[a], elite[b], rng)
+        """Of what evolution has seen, what would enlarge the true front the most if a member were right."""
+        known = self._problem.losses(done)
+        seen = self._evolution(done[: len(done) - (len(done) - self._startup) % self._refit])
+        expected = seen.losses(int(rng.integers(len(seen.aps_KN))))
+        senses: list[Sense] = ["min"] * known.shape[1]
+        free = np.array([i for i, arch in enumerate(seen.archs) if arch not in taken], int)
+        if not len(free):
+            return self._problem.space.sample(rng)
+        best = free[np.argsort(ranks(expected[free], senses), kind="stable")[:TRIED]]
+        chosen: Arch = seen.archs[best[int(np.argmax(_gains(expected[best], known, senses)))]]
+        return chosen
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution

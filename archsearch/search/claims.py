@@ -13,7 +13,7 @@ import platform
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -71,15 +71,15 @@ class Watch:
         self._looked = time.monotonic()
         self._seen: dict[int, tuple[object, float]] = {}  # the last signature of each trial, and since when
 
-    def give_back(self) -> list[int]:
-        """Put abandoned trials back into the queue; their numbers."""
+    def give_back(self, trials: Sequence[FrozenTrial]) -> list[int]:
+        """Put those of the study's trials back into the queue that are abandoned; their numbers."""
         now = time.monotonic()
         if now - self._looked > self._grace_s / 2:  # the storage was away: nobody could sign meanwhile
             self._seen.clear()
         self._looked = now
         found = []
-        for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            if self._abandoned(trial):
+        for trial in trials:
+            if trial.state == TrialState.RUNNING and self._abandoned(trial):
                 self._seen.pop(trial.number, None)
                 if release(self._study, trial._trial_id, trial.user_attrs.get(WORKER)):
                     found.append(trial.number)

@@ -88,9 +88,10 @@ class Worker:
         self._free = time.monotonic()
         before = self._failed(self._trials())
         while not self.should_stop():
-            if self._patiently(self._watch.give_back):
-                self.on_event({"stage": "took over a trial"})
             trials = self._trials()
+            if self._patiently(partial(self._watch.give_back, trials)):
+                self.on_event({"stage": "took over a trial"})
+                trials = self._trials()
             states = {trial.state for trial in trials}
             if len(finished(trials)) >= self.plan.trials:
                 return True
@@ -124,7 +125,8 @@ class Worker:
         with signing(self.study, trial._trial_id, self.me, self.plan.beat_s):
             try:
                 self._patiently(lambda: trial.set_user_attr(WORKER, str(self.me)))
-                if trial.number >= self._numbers(self._trials()):
+                trials = self._trials()
+                if trial.number >= self._numbers(trials):
                     self._fail(trial, "surplus: another worker was faster")
                     return
                 if int(trial.user_attrs.get(TRIES, 0)) >= MOST_TRIES:
@@ -135,7 +137,7 @@ class Worker:
                 except Exhausted:
                     self._fail(trial, "surplus: nothing left to propose")
                     raise
-                self._evaluate(trial, self.problem.parameters.arch(params))
+                self._evaluate(trial, self.problem.parameters.arch(params), finished(trials))
             except UpdateFinishedTrialError:
                 pass  # others took it for abandoned, and ended it
             except BaseException:
@@ -152,9 +154,8 @@ class Worker:
         self._patiently(lambda: set_params(self.study._storage, trial._trial_id, params, wanted))
         return params
 
-    def _evaluate(self, trial: optuna.Trial, arch: Arch) -> None:
+    def _evaluate(self, trial: optuna.Trial, arch: Arch, known: Sequence[FrozenTrial]) -> None:
         costs = self.problem.costing(arch)
-        known = finished(self._trials())
         asked = time.monotonic()
         try:
             record = self.score(arch, costs, known)

@@ -30,14 +30,29 @@ class EvolutionSampler(BaseSampler):
     """
 
     def __init__(
-        self, problem: Problem, budgets: Sequence[float], population: int = 12, parents: int = 4,
-        mutation: float = 0.1, seed: int = 0,
-    ) -> None:  # fmt: skip
-        if not 1 <= parents <= population:
-            raise ValueError(f"parents {parents} of a population of {population}")
+        self, problem: Problem, budgets: Sequence[float], population: int, parents: int, mutation: float, seed: int = 0
+    ) -> None:
         self._problem, self._population, self._parents, self._mutation = problem, population, parents, mutation
         self._rng = np.random.default_rng(seed)
         self._budgets = budgets
+
+    @classmethod
+    def shared(
+        cls,
+        problem: Problem,
+        *,
+        budgets: Sequence[float] | None = None,
+        population: int = 12,
+        parents: int = 4,
+        mutation: float = 0.1,
+    ) -> dict[str, Any]:
+        """The arguments of all samplers of one search. Raises ``ValueError`` where they make no sense."""
+        if not 1 <= parents <= population:
+            raise ValueError(f"parents {parents} of a population of {population}")
+        budgets = quantiles(problem) if budgets is None else budgets
+        return {
+            "problem": problem, "budgets": budgets, "population": population, "parents": parents, "mutation": mutation
+        }  # fmt: skip
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """All parameters."""

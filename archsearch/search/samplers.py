@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from optuna.exceptions import ExperimentalWarning
@@ -18,8 +18,8 @@ from optuna.samplers import (
     TPESampler,
 )
 
-from archsearch.search.assisted import AssistedSampler, Learned
-from archsearch.search.evolution import EvolutionSampler, quantiles
+from archsearch.search.assisted import AssistedSampler
+from archsearch.search.evolution import EvolutionSampler
 from archsearch.search.problem import Problem
 from archsearch.search.proposals import Make
 
@@ -37,32 +37,32 @@ KNOWN: dict[str, tuple[type[BaseSampler], dict[str, Any]]] = {
 def maker(name: str, options: Mapping[str, Any], problem: Problem) -> Make:
     """Makes samplers from seeds. ``name``: one of :data:`KNOWN`, or ``package.module.Class`` of a ``BaseSampler``.
 
-    ``problem``: the :class:`~archsearch.search.problem.Problem` that this package's samplers work on. Raises
-    ``ValueError`` where there is no such sampler or it has no such option.
+    A class that has ``shared(problem, **options)`` is given what that returns, once for all samplers of the search: so
+    this package's know the :class:`~archsearch.search.problem.Problem`. Raises ``ValueError`` where there is no such
+    sampler or it has no such option.
     """
     kind, defaults = KNOWN[name] if name in KNOWN else (_imported(name), {})
     settings = {**defaults, **options}
     if "seed" in settings:
         raise ValueError("sampler.options.seed: seeds come from the study's seed and the trial's number")
-    accepted = inspect.signature(kind).parameters
+    shared: Callable[..., dict[str, Any]] | None = getattr(kind, "shared", None)
+    accepted = inspect.signature(shared or kind).parameters
     takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in accepted.values())
     for option in settings:
         if option not in accepted and not takes_any:
-            names = ", ".join(p for p in accepted if p not in ("self", "seed", "problem", "learned"))
+            names = ", ".join(p for p in accepted if p not in ("self", "seed", "problem"))
             raise ValueError(f"sampler.options.{option}: {kind.__name__} has no such option, it has {names}")
-    given: dict[str, Any] = {}
-    if kind is AssistedSampler:
-        given = {"learned": Learned(problem)}
-    elif kind is EvolutionSampler:
-        given = {"problem": problem, **({} if "budgets" in settings else {"budgets": quantiles(problem)})}
+    seeds = takes_any or "seed" in inspect.signature(kind).parameters
+    given = settings
 
     def make(seed: int) -> BaseSampler:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
-            seeded = {"seed": seed} if "seed" in accepted or takes_any else {}
-            return kind(**given, **settings, **seeded)
+            return kind(**given, **({"seed": seed} if seeds else {}))
 
     try:
+        if shared is not None:
+            given = shared(problem, **settings)
         make(0)
     except (TypeError, ValueError) as error:
         raise ValueError(f"sampler {name}: {error}") from None

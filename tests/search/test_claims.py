@@ -31,7 +31,7 @@ def test_a_process_of_this_machine_that_is_gone_is_known_at_once() -> None:
     assert not me.knows_gone(str(me))
     assert not me.knows_gone(str(Me(host="elsewhere", pid=ended.pid)))
     assert me.knows_gone(str(Me(unique="before")))  # this process's number, used by an earlier one
-    assert Watch(study, me, grace_s=60).give_back() == [trial.number]
+    assert Watch(study, me, grace_s=60).give_back(study.get_trials(deepcopy=False)) == [trial.number]
     again = study.ask({"x": optuna.distributions.IntDistribution(0, 9)})
     assert (again.number, again.params["x"]) == (trial.number, x)
 
@@ -42,13 +42,13 @@ def test_an_unsigned_trial_elsewhere_is_given_up_after_a_while() -> None:
     nobody = running(study, None)
     alive = running(study, str(Me(host="there")))
     watch = Watch(study, Me(), grace_s=0.5)
-    assert watch.give_back() == []
+    assert watch.give_back(study.get_trials(deepcopy=False)) == []
     deadline = time.monotonic() + 5
     found: list[int] = []
     while time.monotonic() < deadline and len(found) < 2:
         time.sleep(0.1)
         alive.set_user_attr(BEAT, time.monotonic())
-        found += watch.give_back()
+        found += watch.give_back(study.get_trials(deepcopy=False))
     assert sorted(found) == [other.number, nobody.number]
     assert study.trials[alive.number].state == TrialState.RUNNING
 
