@@ -183,25 +183,30 @@ def _package_row(package: Record, study: SearchStudy) -> dict[str, str]:
 
 def _package_table(packages: Sequence[Record], label: str, study: SearchStudy) -> str:
     unit, scale = macs_unit(max(p["macs"] for p in packages))
+    budget_unit, budget_scale = {"params": ("M parameters", 1e6), "latency": ("ms", 1.0)}.get(
+        study.budgets_of, (f"{unit} {study.budgets_of}", scale)
+    )
     columns = [
-        Column("Model", numeric=False), Column(label), Column("in the search"), Column("Budget", study.budgets_of),
+        Column("Model", numeric=False), Column(label), Column("in the search"), Column("Budget", budget_unit),
         Column("MACs", unit), Column("LitePose's count", unit), Column("Parameters", "M"), Column("Latency", "ms"),
-        Column("ONNX differs by"), Column("Folder", numeric=False),
+        Column("ONNX differs by"),
     ]  # fmt: skip
     rows = []
     for p in sorted(packages, key=lambda p: p["macs"]):
         latency = p["latency"]
         rows.append([
-            p["name"].upper(), _interval(p), f"{p['search_ap']:.3f}", f"{p['budget']:,.4g}", f"{p['macs'] / scale:.2f}",
-            f"{p['macs_by_convention']['ptflops_0_6'] / scale:.2f}", f"{p['params'] / 1e6:.3f}",
+            p["name"].upper(), _interval(p), f"{p['search_ap']:.3f}", f"{p['budget'] / budget_scale:,.4g}",
+            f"{p['macs'] / scale:.2f}", f"{p['macs_by_convention']['ptflops_0_6'] / scale:.2f}",
+            f"{p['params'] / 1e6:.3f}",
             NONE if latency is None else f"{latency['median_ms']:.2f}\nIQR {latency['iqr_ms']:.2f}",
-            NONE if p["onnx"] is None else f"{p['onnx']['relative_difference']:.1e}", p["folder"],
+            NONE if p["onnx"] is None else f"{p['onnx']['relative_difference']:.1e}",
         ])  # fmt: skip
     how = "after fine-tuning" if packages[0]["fine_tuned"] else "as the search evaluated it"
     text = (
         f"The best architecture within each budget. {label}: {how}, 95 % by bootstrap over the validation images; in "
         "the search: by the supernet, before. MACs: the true count, and as LitePose counts (ptflops 0.6). ONNX: the "
-        "largest difference between onnxruntime and torch, relative to the largest value. Each folder has a model card."
+        "largest difference between onnxruntime and torch, relative to the largest value. The folders "
+        f"{', '.join(p['folder'] for p in packages)} have a model card each."
     )
     return table(columns, rows, text)
 

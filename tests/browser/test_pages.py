@@ -10,11 +10,11 @@ import pytest
 from browser import chrome
 from browser.chrome import Scheme
 from report.records import make_run, share
-from report.searches import make_search
+from report.searches import finish_search, make_search
 from report.test_rank_report import made as made_rank
 from report.test_supernet_report import made as made_supernet
 
-from archsearch.report import rank, shrink, supernet
+from archsearch.report import rank, search, shrink, supernet
 from archsearch.report.pareto.write import Request, write_pareto
 
 pytestmark = pytest.mark.skipif(chrome.chromium() is None, reason="no chromium on this machine")
@@ -34,13 +34,16 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     write_pareto(Request((shrinking,)), folder / "front")
     searches = tuple(make_search(folder / f"search{seed}", count=25, seed=seed) for seed in range(2))
     write_pareto(Request(searches), folder / "searches")
+    hunt = make_search(folder / "hunt", device="cpu, predicted")
+    finish_search(hunt)
+    search.write_report(hunt)
     found = [*folder.glob("*/pareto.html"), *folder.glob("**/report.html")]
     return {f"{path.parent.name}/{path.name}": path for path in found}
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_pages_fit_and_work(pages: dict[str, Path], scheme: Scheme, tmp_path: Path) -> None:
-    assert len(pages) == 6
+    assert len(pages) == 7
     seen, console, pixels = chrome.look(pages, WIDTHS_PX, scheme, tmp_path)
     assert console == []
     for one in seen:
