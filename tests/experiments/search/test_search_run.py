@@ -219,6 +219,18 @@ def test_models_within_a_latency_are_measured_before_they_are_picked(
     assert (taken["latency_is"], taken["latency_ms"]) == ("measured", 2.0)
 
 
+def test_what_was_given_up_or_is_over_a_limit_is_on_no_front(table: dict[str, Any]) -> None:
+    records: list[dict[str, Any]] = [
+        {"trial": 0, "ap": 0.5, "costs": {"macs": 10.0}},
+        {"trial": 1, "ap": 0.9, "costs": {"macs": 5.0}, "beaten_by": 0},
+        {"trial": 2, "ap": 0.6, "costs": {"macs": 20.0}},
+        {"trial": 3, "ap": 0.4, "costs": {"macs": 12.0}},
+    ]
+    assert [r["trial"] for r in front_of(study(table), records)] == [0, 2]
+    assert [r["trial"] for r in front_of(study(table, constraints={"macs": 15.0}), records)] == [0]
+    assert front_of(study(table, constraints={"macs": 1.0}), records) == []
+
+
 def _space(folder: Path) -> Path:
     path = folder / "small.yaml"
     path.write_text(yaml.safe_dump(SMALL))
