@@ -11,6 +11,7 @@ however it was stopped, goes on as it would have, and no two workers share rando
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -28,7 +29,8 @@ from archsearch.space import fingerprint
 
 Make = Callable[[int], BaseSampler]  # a sampler from a seed
 REJECTED = "rejected"  # a trial's attribute: how many proposals were turned away, by cost and as known; its parameters
-ATTEMPTS = 20  # of a sampler for one trial
+ATTEMPTS = 20  # of a sampler for one trial,
+INSISTED = 3  # and times that it may propose the same one
 REPAIRS = 2000  # tries to bring its last proposal within the limits
 
 
@@ -58,15 +60,14 @@ class Proposals(BaseSampler):
         inner = self._make(int(rng.integers(2**31)))
         known = self._fingerprints(study, trial.number)
         rejected = {"cost": 0, "known": 0}
-        for _ in range(ATTEMPTS):
+        asked: Counter[Arch] = Counter()
+        while sum(asked.values()) < ATTEMPTS and max(asked.values(), default=0) < INSISTED:
             params = self._ask(inner, study, trial)
             arch = self._parameters.arch(params)
-            if fingerprint(arch) in known:
-                rejected["known"] += 1
-            elif not self._fits(arch):
-                rejected["cost"] += 1
-            else:
+            if fingerprint(arch) not in known and self._fits(arch):
                 break
+            rejected["known" if fingerprint(arch) in known else "cost"] += 1
+            asked[arch] += 1
         else:
             params = self._parameters.of(self._repaired(arch, known, rng), rng)
         study._storage.set_trial_system_attr(trial._trial_id, REJECTED, {**rejected, "params": params})
