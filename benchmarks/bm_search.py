@@ -150,10 +150,7 @@ def shown(name: str, found: list[dict[str, Any]], trials: int) -> None:
         cells = ""
         for n in marks:
             values = [row[n - 1] for row in rows if len(row) >= n]
-            half = (
-                stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / len(values) ** 0.5 if values[1:] else 0
-            )
-            cells += f"{np.mean(values):>11.4f} ±{half:.4f}" if values else f"{'–':>19}"
+            cells += f"{np.mean(values):>11.4f} ±{half_width(values):.4f}" if values else f"{'–':>19}"
         reached = ""
         if goal is not None:
             needed = [next((i + 1 for i, v in enumerate(row) if v >= goal), np.inf) for row in rows]

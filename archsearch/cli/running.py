@@ -21,7 +21,7 @@ ROOT = Path("runs")
 
 @contextmanager
 def run_of(name: str, study: dict[str, Any], root: Path, resume: bool, may_differ: Sequence[str] = ()) -> Iterator[Run]:
-    """The run's folder; a new one that fails before its first record leaves nothing behind.
+    """The run's folder; a new one that fails before its first record leaves nothing behind, one that was stopped does.
 
     ``may_differ``: settings that a run may go on with changed.
     """
@@ -32,8 +32,10 @@ def run_of(name: str, study: dict[str, Any], root: Path, resume: bool, may_diffe
     try:
         with locked(run):
             yield run
+    except typer.Exit:  # stopped: --resume goes on
+        raise
     except BaseException:
-        if not resume and not run.metrics.exists():
+        if not resume and not any(run.path.rglob("*.jsonl")):
             discard(run, root)
         raise
 

@@ -31,7 +31,10 @@ def supernet_of(run: Path) -> Path:
     """The supernet's folder of a run that trained it, or searched it. Raises ``InputError`` where there is none."""
     if (run / TRAINING).is_dir():
         return supernet_folder(run / TRAINING)
-    given = _score(run).get("run")
+    score = _score(run)
+    if score and score["kind"] != "supernet":
+        raise InputError(f"{run}: a search by {score['kind']} has no supernet; models it trained are in {run}/models")
+    given = score.get("run")
     return supernet_folder(run if given is None else Path(given))
 
 

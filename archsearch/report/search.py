@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -43,7 +43,8 @@ def write_report(run: Run) -> list[dict[str, str]]:
         raise InputError(f"{run.path}: no trial has ended; go on with: archsearch search {study.name} --resume")
     label = ap_label(plain)
     best = sorted(front_of(study, records), key=lambda r: r["macs"])
-    packages = list({p["name"]: p for p in run.records("package")}.values())  # a longer search may have found better
+    made = {p["name"]: p for p in run.records("package")}  # the last one: a longer search may have found better
+    packages = [made[name] for name in study.budgets if name in made]
     folder = run.folder("plots")
     counted = next(name for name in (*study.cost_names, "macs") if name != "latency")  # known of every candidate
     chart = chart_of(Request((run,), x=counted))
@@ -76,14 +77,16 @@ def write_report(run: Run) -> list[dict[str, str]]:
         sections.append(Section("Latency", _latency_text(run), (Picture(folder / "latency", text, text),)))
     sections.append(repeat_section(run, "archsearch search study.yaml"))
     html = page(
-        title_of(run, plain), study.question, answer(records, best, packages, label), sections,
+        title_of(run, plain), study.question, answer(records, best, packages, label, study.budgets), sections,
         kicker=f"Search · {data_text(plain)}",
     )  # fmt: skip
     write_text(run.path / "report.html", html)
     return [_package_row(p, study) for p in packages] or [_front_row(r) for r in best]
 
 
-def answer(records: Sequence[Record], best: Sequence[Record], packages: Sequence[Record], label: str) -> str:
+def answer(
+    records: Sequence[Record], best: Sequence[Record], packages: Sequence[Record], label: str, budgets: Collection[str]
+) -> str:
     """The result in words."""
     if not best:
         return f"None of {len(records)} architectures keeps the limits."
@@ -103,6 +106,9 @@ def answer(records: Sequence[Record], best: Sequence[Record], packages: Sequence
             text += (
                 " The front's AP was chosen among many and is too high; that of the models is of a training of its own."
             )
+    unmet = [name.upper() for name in budgets if name not in {p["name"] for p in packages}]
+    if unmet:
+        text += f" No architecture that was evaluated keeps the budget of {', '.join(unmet)}."
     return text
 
 
@@ -204,8 +210,8 @@ def _package_table(packages: Sequence[Record], label: str, study: SearchStudy) -
     how = "after fine-tuning" if packages[0]["fine_tuned"] else "as the search evaluated it"
     text = (
         f"The best architecture within each budget. {label}: {how}, 95 % by bootstrap over the validation images; in "
-        "the search: by the supernet, before. MACs: the true count, and as LitePose counts (ptflops 0.6). ONNX: the "
-        "largest difference between onnxruntime and torch, relative to the largest value. The folders "
+        "the search: as it was evaluated there, before. MACs: the true count, and as LitePose counts (ptflops 0.6). "
+        "ONNX: the largest difference between onnxruntime and torch, relative to the largest value. The folders "
         f"{', '.join(p['folder'] for p in packages)} have a model card each."
     )
     return table(columns, rows, text)

@@ -49,6 +49,7 @@ class Evolution:
 
     def __init__(self, problem: Problem, population: int, generations: int, mutation: float) -> None:
         self.problem, self._features = problem, Features(problem)
+        self.dearest = np.array(problem.costs(problem.space.largest()))
         self._population, self._generations, self._mutation = population, generations, mutation
         self._kept: tuple[int, Seen] | None = None
 
@@ -154,7 +155,7 @@ class AssistedSampler(BaseSampler):
         if not len(free):
             return self._problem.space.sample(rng)
         best = free[np.argsort(ranks(expected[free], senses), kind="stable")[:TRIED]]
-        chosen: Arch = seen.archs[best[int(np.argmax(_gains(expected[best], known, senses)))]]
+        chosen: Arch = seen.archs[best[int(np.argmax(_gains(expected[best], known, self._evolution.dearest, senses)))]]
         return chosen
 
     def sample_independent(
@@ -164,8 +165,11 @@ class AssistedSampler(BaseSampler):
         raise ValueError(f"{param_name} is not a parameter of the space")
 
 
-def _gains(candidates_CM: Floats, known_NM: Floats, senses: Sequence[Sense]) -> list[float]:
-    """The hypervolume of what is known with each candidate."""
-    end = np.concatenate((np.zeros(1), known_NM[:, 1:].max(0) * (1 + 1e-9)))
+def _gains(candidates_CM: Floats, known_NM: Floats, dearest: Floats, senses: Sequence[Sense]) -> list[float]:
+    """The hypervolume of what is known with each candidate, up to the costs of the largest architecture.
+
+    Not up to the largest known ones: what costs more than all that was evaluated would never seem worth a trial.
+    """
+    end = np.concatenate((np.zeros(1), np.maximum(known_NM[:, 1:].max(0), dearest) * (1 + 1e-9)))
     best = known_NM[front(known_NM, senses)]
     return [hypervolume(np.vstack((best, row)), end, senses) for row in candidates_CM]

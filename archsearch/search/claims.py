@@ -13,7 +13,7 @@ import platform
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -113,8 +113,10 @@ def release(study: optuna.Study, trial_id: int, owner: str | None) -> bool:
 
 
 @contextmanager
-def signing(study: optuna.Study, trial_id: int, me: Me, every_s: float) -> Iterator[None]:
-    """Within the block the trial is signed every ``every_s``, by a thread of its own."""
+def signing(
+    study: optuna.Study, trial_id: int, me: Me, every_s: float, look_around: Callable[[], None] = lambda: None
+) -> Iterator[None]:
+    """Within the block the trial is signed every ``every_s``, by a thread of its own, which then looks around."""
     ended = threading.Event()
 
     def sign() -> None:
@@ -123,6 +125,7 @@ def signing(study: optuna.Study, trial_id: int, me: Me, every_s: float) -> Itera
             beat += 1
             with contextlib.suppress(*OUTAGES, UpdateFinishedTrialError):
                 study._storage.set_trial_user_attr(trial_id, BEAT, f"{me.unique} {beat}")
+                look_around()
 
     thread = threading.Thread(target=sign, daemon=True)
     thread.start()

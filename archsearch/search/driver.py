@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -86,7 +86,7 @@ class Worker:
     def _run(self) -> bool:
         exhausted = False
         self._free = time.monotonic()
-        before = self._failed(self._trials())
+        before = {trial.number for trial in self._trials() if trial.state == TrialState.FAIL}
         while not self.should_stop():
             trials = self._trials()
             if self._patiently(partial(self._watch.give_back, trials)):
@@ -108,8 +108,9 @@ class Worker:
                 self._wait()
         return False
 
-    def _failed(self, trials: Sequence[FrozenTrial]) -> int:
-        return sum(trial.state == TrialState.FAIL for trial in trials)
+    def _look_around(self) -> None:
+        """While an architecture is evaluated, too: that can take longer than others are waited for."""
+        self._watch.give_back(self.study.get_trials(deepcopy=False))
 
     def _trials(self) -> list[FrozenTrial]:
         found: list[FrozenTrial] = self._patiently(lambda: self.study.get_trials(deepcopy=False))
@@ -122,11 +123,11 @@ class Worker:
     def _one(self) -> None:
         """One trial from its proposal to its end."""
         trial = self._patiently(self.study.ask)
-        with signing(self.study, trial._trial_id, self.me, self.plan.beat_s):
+        with signing(self.study, trial._trial_id, self.me, self.plan.beat_s, self._look_around):
             try:
                 self._patiently(lambda: trial.set_user_attr(WORKER, str(self.me)))
                 trials = self._trials()
-                if trial.number >= self._numbers(trials):
+                if sum(t.number < trial.number and t.state != TrialState.FAIL for t in trials) >= self.plan.trials:
                     self._fail(trial, "surplus: another worker was faster")
                     return
                 if int(trial.user_attrs.get(TRIES, 0)) >= MOST_TRIES:
@@ -151,8 +152,8 @@ class Worker:
         if trial.params or trial._fixed_params:
             return {name: self._patiently(partial(trial._suggest, name, wanted[name])) for name in wanted}
         params: Params = self._patiently(lambda: trial.relative_params)
-        self._patiently(lambda: set_params(self.study._storage, trial._trial_id, params, wanted))
-        return params
+        stored: Params = self._patiently(lambda: set_params(self.study._storage, trial._trial_id, params, wanted))
+        return stored
 
     def _evaluate(self, trial: optuna.Trial, arch: Arch, known: Sequence[FrozenTrial]) -> None:
         costs = self.problem.costing(arch)
@@ -208,9 +209,10 @@ def _constrain(trial: optuna.Trial, name: str, excess: float) -> None:
         trial.set_constraint(name, excess)
 
 
-def check_failures(trials: Sequence[FrozenTrial], before: int = 0) -> None:
-    """Raises ``ValueError`` with the last reason where too many trials failed, ``before`` of them not counted."""
-    reasons = [str(t.user_attrs.get(REASON, "")) for t in trials if t.state == TrialState.FAIL][before:]
+def check_failures(trials: Sequence[FrozenTrial], before: Collection[int] = ()) -> None:
+    """Raises ``ValueError`` with the last reason where too many trials failed, those ``before`` not counted."""
+    failed_now = [t for t in trials if t.state == TrialState.FAIL and t.number not in before]
+    reasons = [str(t.user_attrs.get(REASON, "")) for t in failed_now]
     failed = [reason for reason in reasons if not reason.startswith("surplus")]
     if len(failed) >= MOST_FAILED:
         raise ValueError(f"{len(failed)} trials failed; the last one: {failed[-1]}")

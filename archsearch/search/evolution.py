@@ -50,6 +50,8 @@ class EvolutionSampler(BaseSampler):
         if not 1 <= parents <= population:
             raise ValueError(f"parents {parents} of a population of {population}")
         budgets = quantiles(problem) if budgets is None else budgets
+        if not budgets or min(budgets) <= 0:
+            raise ValueError(f"budgets {list(budgets)}: numbers above 0 are needed")
         return {
             "problem": problem, "budgets": budgets, "population": population, "parents": parents, "mutation": mutation
         }  # fmt: skip

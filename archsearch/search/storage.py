@@ -6,7 +6,6 @@ file system). Optuna's own classes do the work, and ``optuna-dashboard`` opens a
 
 from __future__ import annotations
 
-import contextlib
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -36,11 +35,13 @@ class Stopped(Exception):
     """Waiting for a storage that is away was ended from outside."""
 
 
-def open_storage(url: str, patience_s: float = 0.0, *, create: bool = True) -> BaseStorage:
+def open_storage(
+    url: str, patience_s: float = 0.0, *, create: bool = True, should_stop: Callable[[], bool] = lambda: False
+) -> BaseStorage:
     """The storage at ``url``, waited for where it is away, for ``patience_s`` at most.
 
     ``create``: make its file where it is one and is not there. Raises ``InputError`` where it is of no known kind, is
-    not there, or cannot be opened.
+    not there, or cannot be opened, ``Stopped`` as :func:`patiently`.
     """
     kind, colon, rest = url.partition(":")
     if not colon or kind not in ("sqlite", "postgresql", "postgres", "journal") or not rest.strip("/"):
@@ -51,7 +52,7 @@ def open_storage(url: str, patience_s: float = 0.0, *, create: bool = True) -> B
     if kind in ("sqlite", "journal") and not (file.parent.is_dir() if create else file.is_file()):
         raise InputError(f"storage {hidden(url)}: there is no {file.parent if create else file}")
     try:
-        return patiently(lambda: _opened(kind, rest), patience_s)
+        return patiently(lambda: _opened(kind, rest), patience_s, should_stop=should_stop)
     except (*OUTAGES, ValueError) as error:  # ValueError: a port that is no number
         raise InputError(f"storage {hidden(url)}: {first_line(error)}") from None
     except OSError as error:
@@ -85,27 +86,40 @@ def _without_waiting(connection: Any, _: Any) -> None:
 
 def set_params(
     storage: BaseStorage, trial_id: int, params: Mapping[str, Any], distributions: Mapping[str, BaseDistribution]
-) -> None:
-    """Write all parameters of a running trial that has none; in a data base in one transaction.
+) -> dict[str, Any]:
+    """Write all parameters of a running trial that has none, in a data base in one transaction; what is stored then.
 
-    Optuna takes one for each of them, which costs more than the proposal itself. Raises ``UpdateFinishedTrialError``
-    where the trial has ended.
+    Optuna takes a transaction for each of them, which costs more than the proposal itself. What was stored meanwhile,
+    by another worker that took the trial or before an outage, stays. Raises ``UpdateFinishedTrialError`` where the
+    trial has ended.
     """
     backend = getattr(storage, "_backend", storage)
     values = {name: chosen.to_internal_repr(params[name]) for name, chosen in distributions.items()}
     storage.check_trial_is_updatable(trial_id, storage.get_trial(trial_id).state)
     if not isinstance(backend, RDBStorage):
         for name, value in values.items():
-            storage.set_trial_param(trial_id, name, value, distributions[name])
-        return
+            if name not in storage.get_trial(trial_id).params:
+                storage.set_trial_param(trial_id, name, value, distributions[name])
+        return dict(storage.get_trial(trial_id).params)
     rows = [
         {"trial_id": trial_id, "param_name": name, "param_value": value,
          "distribution_json": distribution_to_json(distributions[name])}
         for name, value in values.items()
     ]  # fmt: skip
-    # Where it is tried again after an outage, they may be there already.
-    with contextlib.suppress(IntegrityError), backend.engine.begin() as connection:
-        connection.execute(sqlalchemy.insert(TrialParamModel.__table__), rows)
+    try:
+        with backend.engine.begin() as connection:
+            connection.execute(sqlalchemy.insert(TrialParamModel.__table__), rows)
+    except IntegrityError:  # there are some
+        return dict(storage.get_trial(trial_id).params)
+    return dict(params)
+
+
+def absolute(url: str) -> str:
+    """The URL with the whole path where it is of a file."""
+    kind, _, rest = url.partition(":")
+    if kind == "sqlite" and rest.startswith("///"):
+        return f"sqlite:///{Path(rest[3:]).resolve()}"
+    return f"journal:{Path(rest).resolve()}" if kind == "journal" and rest else url
 
 
 def close_storage(storage: BaseStorage) -> None:

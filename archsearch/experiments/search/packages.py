@@ -6,6 +6,7 @@ adds a model card. It appears whole or not at all, with a ``package`` record tha
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from collections.abc import Callable
@@ -21,7 +22,6 @@ from archsearch.experiments.search.study import SearchStudy
 from archsearch.experiments.search.workers import OnEvent, Place
 from archsearch.experiments.standalone import HEIGHT_EDGES_PX, job_for, run_job
 from archsearch.experiments.supernet import SupernetStudy
-from archsearch.files import InputError
 from archsearch.jobs import run_jobs
 from archsearch.nets.onnx import export_onnx
 from archsearch.nets.zoo import Arch, as_arch
@@ -38,7 +38,7 @@ BOOTSTRAP = 1000
 def chosen(study: SearchStudy, run: Run, problem: Problem) -> dict[str, dict[str, Any]]:
     """By the budgets' names, the candidate with the highest AP within the budget and the search's limits.
 
-    Raises ``InputError`` naming the cheapest candidate where a budget has none.
+    A budget that no candidate keeps is left out.
     """
     found = {}
     whole = [r for r in candidates(run) if "beaten_by" not in r]  # the AP of others is only expected
@@ -47,12 +47,8 @@ def chosen(study: SearchStudy, run: Run, problem: Problem) -> dict[str, dict[str
     known = [(r, price) for r, price in prices if price is not None]
     for name, budget in study.budgets.items():
         fitting = [(r, price) for r, price in known if price <= budget]
-        if not fitting:
-            least = f"the cheapest has {min(p for _, p in known):,.6g}" if known else "there is none within its limits"
-            raise InputError(
-                f"budgets.{name}: no candidate of {run.path} has {study.budgets_of} up to {budget:,.6g}; {least}"
-            )
-        found[name] = max(fitting, key=lambda pair: (pair[0]["ap"], -pair[1]))[0]
+        if fitting:
+            found[name] = max(fitting, key=lambda pair: (pair[0]["ap"], -pair[1]))[0]
     return found
 
 
@@ -65,7 +61,7 @@ def _price(name: str, record: dict[str, Any], problem: Problem) -> float | None:
 def make_packages(
     study: SearchStudy, run: Run, place: Place, problem: Problem, on_event: OnEvent, should_stop: Callable[[], bool]
 ) -> bool:
-    """Make every package that is not there yet; False where it was stopped. Raises ``InputError`` as :func:`chosen`.
+    """Make every package that is not there yet, or was made by other settings; False where it was stopped.
 
     Where budgets are of latency, picks are measured, and picked again, until the measured ones keep their budgets.
     """
@@ -74,8 +70,8 @@ def make_packages(
         if not measure_candidates(study, run, predicted, on_event, should_stop):
             return False
         picks = chosen(study, run, problem)
-    done = {record["name"]: record["fingerprint"] for record in run.records("package")}
-    todo = {name: record for name, record in picks.items() if done.get(name) != record["fingerprint"]}
+    done = {record["name"]: record["made"] for record in run.records("package")}
+    todo = {name: record for name, record in picks.items() if done.get(name) != _made(study, name, record)}
     if not todo:
         return True
     device = choose_device(study.device)
@@ -86,10 +82,11 @@ def make_packages(
     if study.finetune is not None:
         settings = study.finetune.model_copy(update={"evaluations": 1})
         trained = {record["config"] for record in run.records("result")}
-        names = [name for name, record in todo.items() if _config(name, record) not in trained]
+        wanted = {_config(study, record): name for name, record in todo.items()}  # two budgets can have one best
+        names = [name for config, name in wanted.items() if config not in trained]
         jobs = [
             job_for(
-                run, _config(name, todo[name]), study.seed, as_arch(todo[name]["arch"]), data, settings, str(device),
+                run, _config(study, todo[name]), study.seed, as_arch(todo[name]["arch"]), data, settings, str(device),
                 BOOTSTRAP, HEIGHT_EDGES_PX, begin[name],
             )
             for name in names
@@ -106,14 +103,22 @@ def make_packages(
             return False
         source = begin[name]
         if study.finetune is not None:
-            source = run.path / "models" / f"{_config(name, record)}-s{study.seed}"
+            source = run.path / "models" / f"{_config(study, record)}-s{study.seed}"
         _package(study, run, problem, name, record, source)
     return True
 
 
-def _config(name: str, record: dict[str, Any]) -> str:
-    """What a package's training is called in the records: a longer search may find another architecture."""
-    return f"{name}-{record['fingerprint'][:6]}"
+def _config(study: SearchStudy, record: dict[str, Any]) -> str:
+    """What a model's training is called in the records, told apart by its settings."""
+    assert study.finetune is not None
+    settings = hashlib.sha256(study.finetune.model_dump_json().encode()).hexdigest()[:6]
+    return f"tuned-{record['fingerprint'][:8]}-{settings}"
+
+
+def _made(study: SearchStudy, name: str, record: dict[str, Any]) -> list[Any]:
+    """What a package is made of: where this differs, it is made again."""
+    training = None if study.finetune is None else _config(study, record)
+    return [record["fingerprint"], study.budgets_of, study.budgets[name], training, study.export]
 
 
 def _begin(
@@ -168,10 +173,14 @@ def _package(study: SearchStudy, run: Run, problem: Problem, name: str, record: 
         latency = measured(run, study.latency, {name: model.arch})[name]
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(made, folder)
-    trained = {r["config"]: r for r in run.records("result")}.get(_config(name, record))
-    after = record if trained is None else trained
+    results = {r["config"]: r for r in run.records("result")}
+    trained = None if study.finetune is None else results[_config(study, record)]
+    # The figures are those of the weights in the package, which may have been trained here again.
+    alone = results.get(record["fingerprint"]) if record["source"] == "alone" else None
+    after = trained or alone or record
     run.record(
-        "package", name=name, trial=record["trial"], fingerprint=record["fingerprint"], arch=record["arch"],
+        "package", name=name, made=_made(study, name, record), trial=record["trial"],
+        fingerprint=record["fingerprint"], arch=record["arch"],
         arch_hw=list(model.arch.input_hw), images_seen=None if trained is None else trained["images_seen"],
         budget=study.budgets[name], budget_of=study.budgets_of, ap=after["ap"], ap_low=after.get("ap_low"),
         ap_high=after.get("ap_high"), search_ap=record["ap"], source=record["source"],

@@ -15,7 +15,7 @@ from archsearch.search.driver import SCORE
 from archsearch.search.pareto import front, hypervolume
 from archsearch.search.problem import Problem, finished
 from archsearch.search.proposals import REJECTED
-from archsearch.search.storage import OUTAGES, patiently
+from archsearch.search.storage import OUTAGES, Stopped, patiently
 from archsearch.space import fingerprint, to_plain
 
 OnEvent = Callable[[str, dict[str, Any]], None]
@@ -81,12 +81,12 @@ class Board:
             self.look()
         return False
 
-    def look(self, patience_s: float = 0.0) -> None:
+    def look(self, patience_s: float = 0.0, should_stop: Callable[[], bool] = lambda: False) -> None:
         """Record what has ended since the last look. A storage that is away is looked at later, or waited for."""
         self._last = time.monotonic()
         try:
-            trials = patiently(lambda: self._found.get_trials(deepcopy=False), patience_s)
-        except OUTAGES:
+            trials = patiently(lambda: self._found.get_trials(deepcopy=False), patience_s, should_stop=should_stop)
+        except (*OUTAGES, Stopped):
             return
         done = finished(trials)
         for trial in done:

@@ -22,10 +22,20 @@ from archsearch.environment import choose_device, cores, environment
 from archsearch.experiments.candidates import supernet_folder, supernet_study
 from archsearch.experiments.search.latency import measure_front
 from archsearch.experiments.search.packages import make_packages
-from archsearch.experiments.search.records import Board, summary
-from archsearch.experiments.search.scores import SupernetScore, TableScore, table_data
+from archsearch.experiments.search.records import Board, candidates, summary
+from archsearch.experiments.search.scores import SupernetScore, TableScore, space_of, table_data
 from archsearch.experiments.search.study import SearchStudy
-from archsearch.experiments.search.workers import RESTARTS, TRIALS, Job, Place, make_worker, problem_of, searched, work
+from archsearch.experiments.search.workers import (
+    RESTARTS,
+    TRIALS,
+    Job,
+    Place,
+    make_worker,
+    part_of,
+    problem_of,
+    searched,
+    work,
+)
 from archsearch.experiments.supernet import SupernetStudy, run_supernet
 from archsearch.experiments.supernet import resolved as resolved_supernet
 from archsearch.files import InputError, write_json, write_text
@@ -33,12 +43,15 @@ from archsearch.jobs import run_jobs
 from archsearch.nets.onnx import PACKAGES
 from archsearch.nets.zoo import Arch, as_arch, load_arch
 from archsearch.runs import Run, study_text
-from archsearch.search.afford import LATENCY, cost_of
+from archsearch.search.afford import LATENCY, Costing, cost_of
 from archsearch.search.driver import enqueue
+from archsearch.search.parameters import Parameters
 from archsearch.search.pareto import front
 from archsearch.search.problem import Problem
-from archsearch.search.storage import close_storage, hidden, patiently
+from archsearch.search.samplers import maker
+from archsearch.search.storage import Stopped, absolute, close_storage, hidden, patiently
 from archsearch.settings import find_study, parse, read_study
+from archsearch.skeleton import load_skeleton
 from archsearch.space import fingerprint
 
 OnEvent = Callable[[str, dict[str, Any]], None]
@@ -52,8 +65,8 @@ def resolved(study: SearchStudy) -> dict[str, Any]:
     if study.latency is not None and study.latency.table is not None:
         plain["latency"]["table"] = str(study.latency.table.resolve())
     if isinstance(study.score, SupernetScore):
-        if study.score.run is not None:
-            plain["score"]["run"] = str(study.score.run.resolve())
+        if study.score.run is not None:  # the run itself: a folder of runs can have a newer one tomorrow
+            plain["score"]["run"] = str(supernet_folder(study.score.run).parent)
         plain["data"] = _supernet_study(study.score).data.model_dump(mode="json")
     elif isinstance(study.score, TableScore):
         plain["data"] = table_data(study.score)
@@ -73,6 +86,26 @@ def _supernet_study(score: SupernetScore) -> SupernetStudy:
 def default_storage(run: Run) -> str:
     """The URL of the storage in a run's own folder."""
     return f"sqlite:///{(run.path / 'search.db').resolve()}"
+
+
+def check_ahead(study: SearchStudy) -> None:
+    """Raises ``ValueError`` where the search would fail after its supernet and its latency table are made."""
+    if isinstance(study.score, SupernetScore) and study.score.run is None:
+        planned = _supernet_study(study.score)
+        # Without a skeleton the files tell it, and they are read when the supernet is trained.
+        known = planned.searched(len(load_skeleton(planned.data.skeleton or "coco17")))
+    elif isinstance(study.score, SupernetScore):
+        assert study.score.run is not None
+        known = space_of(study.score, supernet_folder(study.score.run))
+    else:
+        known = space_of(study.score, None)
+    space = part_of(study, known)
+    costing = Costing(space, study.cost_names, study.constraints, lambda _: 0.0)  # latency is not known yet
+    costing.check()
+    problem = Problem(Parameters(space), costing, study.objectives)
+    maker(study.sampler.kind, study.sampler.options, problem)
+    check_packages(study, problem)
+    warm_start(study, problem)
 
 
 def check_packages(study: SearchStudy, problem: Problem) -> None:
@@ -97,11 +130,11 @@ def run_search(
 
     Raises ``ValueError`` with one line on bad input.
     """
-    place = prepare(study, run, storage or default_storage(run), on_event, should_stop)
+    check_ahead(study)
+    place = prepare(study, run, absolute(storage or default_storage(run)), on_event, should_stop)
     if place is None:
         return False
     problem = problem_of(study, place)
-    check_packages(study, problem)
     if not _trials(study, run, place, problem, on_event, should_stop):
         return False
     if study.latency is not None and not measure_front(study, run, on_event, should_stop):
@@ -172,18 +205,22 @@ def _trials(
         there = begun[0]["storage"] or "the run's folder"
         raise InputError(f"{run.path}: its trials are in {there}: go on with that --storage")
     device = choose_device(study.device)
+    first = warm_start(study, problem)
     # The first worker is made here once: what is wrong is told before processes start, and the queue is filled once.
-    worker = make_worker(study, place, str(device), should_stop, lambda _: None, create=True)
+    new = not run.records("candidate")  # else the storage is there, or its trials are lost
+    worker = make_worker(study, place, str(device), should_stop, lambda _: None, create=new)
     if TRIALS in worker.study.user_attrs and not begun:
         raise InputError(
             f"storage {hidden(place.storage)}: a search named {study.name} is there, but not of {run.path}"
         )
     if TRIALS not in worker.study.user_attrs:  # nobody works on it yet: what is in it is the head of this queue
-        first = warm_start(study, problem)
         queued = len(worker.study.get_trials(deepcopy=False))
         enqueue(worker.study, problem.parameters, first[queued : study.trials], study.seed)
         run.record("begun", warm_start=len(first), storage=where, time=time.time())
-    patiently(lambda: worker.study.set_user_attr(TRIALS, study.trials), study.patience_s)
+    try:
+        patiently(lambda: worker.study.set_user_attr(TRIALS, study.trials), study.patience_s, should_stop=should_stop)
+    except Stopped:
+        return False
     board = Board(study, run, problem, worker.study, on_event)
     board.look()
     if len(board.ended) >= study.trials or any(r["of"] == study.trials for r in run.records("exhausted")):
@@ -194,7 +231,7 @@ def _trials(
         work, jobs, workers=count, restarts=RESTARTS, on_message=lambda _, message: board.told(message),
         should_stop=lambda: board.tick() or should_stop(),
     )  # fmt: skip
-    board.look(study.patience_s)
+    board.look(study.patience_s, should_stop)
     close_storage(worker.study._storage)
     if not all(results):
         return False
@@ -217,12 +254,12 @@ def warm_start(study: SearchStudy, problem: Problem) -> list[Arch]:
             raise InputError(f"warm_start.zoo: {name} is not an architecture of the space {space.name}")
         found[fingerprint(arch)] = arch
     for path in study.warm_start.runs:
-        records = Run(path).records("candidate")
+        records = [r for r in candidates(Run(path)) if "beaten_by" not in r]
         if not records:
             raise InputError(f"warm_start.runs: {path} has no candidates on record")
         best = front([(r["ap"], r["macs"]) for r in records], ("max", "min"))
         for record, on_front in zip(records, best, strict=True):
-            arch = as_arch(record["arch"])
+            arch = replace(as_arch(record["arch"]), joints=space.smallest().joints)
             if on_front and arch in space and problem.costing.fits(arch):
                 found[fingerprint(arch)] = arch
     return list(found.values())

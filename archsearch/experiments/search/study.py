@@ -105,6 +105,11 @@ class SearchStudy(Settings):
         return self
 
     @property
+    def needs_latency(self) -> bool:
+        """Whether trials have a latency."""
+        return LATENCY in (*self.objectives, *self.constraints)
+
+    @property
     def cost_names(self) -> tuple[str, ...]:
         """The objectives but AP."""
         return tuple(name for name in self.objectives if name != "ap")

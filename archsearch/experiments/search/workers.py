@@ -21,13 +21,13 @@ from archsearch.files import InputError
 from archsearch.jobs import Talk, run_jobs
 from archsearch.nets.zoo import Arch, load_space
 from archsearch.runs import Run
-from archsearch.search.afford import LATENCY, Costing, from_table
+from archsearch.search.afford import Costing, from_table
 from archsearch.search.driver import Plan, Worker
 from archsearch.search.parameters import Parameters
 from archsearch.search.problem import Problem
 from archsearch.search.proposals import Proposals
 from archsearch.search.samplers import maker
-from archsearch.search.storage import hidden, open_storage, open_study, patiently
+from archsearch.search.storage import Stopped, hidden, open_storage, open_study, patiently
 from archsearch.space import Space, fingerprint
 from archsearch.train.supernet import of_joints
 
@@ -49,7 +49,11 @@ class Place:
 
 def searched(study: SearchStudy, supernet: Path | None) -> Space[Arch]:
     """The space: the study's own, or else all that AP is of. Raises ``InputError`` where AP is not of all of it."""
-    known = space_of(study.score, supernet)
+    return part_of(study, space_of(study.score, supernet))
+
+
+def part_of(study: SearchStudy, known: Space[Arch]) -> Space[Arch]:
+    """The part of ``known`` that is searched. Raises ``InputError`` where the study's space is no part of it."""
     if study.space is None:
         return known
     space = of_joints(load_space(study.space), known.smallest().joints)
@@ -75,21 +79,26 @@ def problem_of(study: SearchStudy, place: Place) -> Problem:
 
 
 def opened(
-    study: SearchStudy, place: Place, problem: Problem, facts: dict[str, Any], *, create: bool, patience_s: float
-) -> optuna.Study:
-    """The study in its storage, with its sampler. Raises ``InputError`` where it was begun as another one."""
+    study: SearchStudy, place: Place, problem: Problem, facts: dict[str, Any], *, create: bool, patience_s: float,
+    should_stop: Callable[[], bool],
+) -> optuna.Study:  # fmt: skip
+    """The study in its storage, with its sampler.
+
+    Raises ``InputError`` where it was begun as another one, ``Stopped`` where waiting for the storage was ended.
+    """
     space = problem.space
     known = {
         "space": space.name, "space_fingerprint": fingerprint(_Plain(space.plain)), "seed": study.seed,
         "objectives": list(study.objectives), "constraints": study.constraints,
-        "sampler": study.sampler.model_dump(mode="json"), "table": _digest(place.table), **facts,
+        "sampler": study.sampler.model_dump(mode="json"),
+        "table": _digest(place.table) if study.needs_latency else None, **facts,
     }  # fmt: skip
-    storage = open_storage(place.storage, patience_s, create=create)
+    storage = open_storage(place.storage, patience_s, create=create, should_stop=should_stop)
 
     def opening() -> optuna.Study:
         return open_study(storage, study.name, problem.directions, study.objectives, known, create=create)
 
-    found = patiently(opening, patience_s or study.patience_s)
+    found = patiently(opening, patience_s or study.patience_s, should_stop=should_stop)
     if not create and TRIALS not in found.user_attrs:
         raise InputError(f"search {study.name}: it is only being begun; join when its first trials run")
     make = maker(study.sampler.kind, study.sampler.options, problem)
@@ -118,10 +127,12 @@ class Job:
 def work(job: Job, talk: Talk) -> bool:
     """A worker process; False where it was stopped before the search ended."""
     study = SearchStudy.model_validate(job.study)
-    worker = make_worker(
-        study, job.place, job.device, talk.should_stop, talk.send, create=False, patience_s=study.patience_s
-    )
-    return worker.run()
+    try:
+        return make_worker(
+            study, job.place, job.device, talk.should_stop, talk.send, create=False, patience_s=study.patience_s
+        ).run()
+    except Stopped:
+        return False
 
 
 def make_worker(
@@ -142,7 +153,9 @@ def make_worker(
         study.score, supernet=place.supernet, trained=trained, run=Run(place.run), device=device,
         cost_names=study.cost_names, should_stop=should_stop,
     )  # fmt: skip
-    found = opened(study, place, problem, score.facts, create=create, patience_s=patience_s)
+    found = opened(
+        study, place, problem, score.facts, create=create, patience_s=patience_s, should_stop=should_stop
+    )  # fmt: skip
     plan = Plan(study.trials if create else found.user_attrs[TRIALS], study.beat_s, study.grace_s, study.patience_s)
     return Worker(found, plan, problem, score, should_stop, on_event)
 
@@ -163,7 +176,7 @@ def join(
         if study.score.run is None:
             raise InputError("--supernet is missing: this machine's copy of the run of archsearch supernet")
         supernet = supernet_folder(study.score.run)
-    if LATENCY in (*study.objectives, *study.constraints):
+    if study.needs_latency:
         table = table or (study.latency.table if study.latency is not None else None)
         if table is None:
             raise InputError("--table is missing: the search's latency table, RUN/latency_table.jsonl")
@@ -189,8 +202,9 @@ def join(
 
 def check_new(study: SearchStudy, storage: str) -> None:
     """Raises ``InputError`` where a search of that name is in the storage already."""
-    names = optuna.get_all_study_names(open_storage(storage))
-    if study.name in names:
+    place = open_storage(storage)
+    known = {found.study_name: found for found in optuna.get_all_study_summaries(place, include_best_trial=False)}
+    if study.name in known and TRIALS in known[study.name].user_attrs:
         raise InputError(
             f"storage {hidden(storage)}: a search named {study.name} is there already; go on with --resume, "
             "or begin another one with name=OTHER"

@@ -90,7 +90,7 @@ def _candidates(run: Run, series: str, field: str) -> list[Point]:
     groups: dict[tuple[str, str], dict[int, dict[str, Any]]] = {}
     for number, record in enumerate(run.records("candidate"), 1):
         check_candidate(record, f"{run.metrics}, candidate {number}")
-        if record.get(field) is not None:
+        if record.get(field) is not None and "beaten_by" not in record:  # of these AP is only expected
             key = (record["fingerprint"], record["source"])
             groups.setdefault(key, {})[int(record.get("seed", 0))] = record
     found = []

@@ -38,7 +38,8 @@ def study_of(run: Run) -> dict[str, Any]:
 def data_of(run: Run) -> dict[str, Any]:
     """What must be equal for two runs to have comparable AP: the images that it is evaluated on, and the skeleton."""
     study = study_of(run)
-    data, part = study["data"], (study.get("estimate") or {}).get("val_images")
+    estimate = study.get("estimate") or (study.get("score") or {}).get("estimate") or {}
+    data, part = study["data"], estimate.get("val_images")
     if data.get("kind") == "scenes":
         names = ("skeleton", "level", "size_px", "val", "seed")
         return {"kind": "scenes", **{name: data.get(name) for name in names}, "val_images": part}
