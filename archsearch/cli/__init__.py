@@ -35,8 +35,11 @@ def main() -> None:
     except KeyboardInterrupt:
         screen.print("stopped")
         sys.exit(130)
-    except (InputError, ValueError, JobFailed) as error:
+    except (InputError, ValueError, JobFailed, OSError) as error:
         if os.environ.get("ARCHSEARCH_DEBUG"):
             raise
-        screen.print(f"error: {error}", style="bold red", markup=False, highlight=False, soft_wrap=True)
+        words = str(error)
+        if isinstance(error, OSError) and error.strerror:
+            words = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        screen.print(f"error: {words}", style="bold red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(1 if isinstance(error, JobFailed) else 2)

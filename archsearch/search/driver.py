@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
 
@@ -68,9 +68,9 @@ class Worker:
     should_stop: Callable[[], bool] = lambda: False
     on_event: Callable[[dict[str, Any]], None] = lambda _: None
     poll_s: float = 0.5  # between two looks at trials that others have not ended yet
+    me: Me = field(default_factory=Me)
 
     def __post_init__(self) -> None:
-        self.me = Me()
         self._watch = Watch(self.study, self.me, self.plan.grace_s)
 
     def run(self) -> bool:
@@ -186,8 +186,14 @@ class Worker:
     def _tell(self, trial: optuna.Trial, values: list[float] | None, state: TrialState | None) -> None:
         def told() -> None:
             # Where it was given back meanwhile and nobody took it up, it is ours again; else nothing happens.
-            self.study._storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING)
-            self.study.tell(trial.number, values, state, skip_if_finished=True)
+            while True:
+                self.study._storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING)
+                try:
+                    self.study.tell(trial.number, values, state, skip_if_finished=True)
+                    return
+                except ValueError:
+                    if self.study._storage.get_trial(trial._trial_id).state != TrialState.WAITING:
+                        raise
 
         self._patiently(told)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -186,6 +187,25 @@ def test_a_proposal_outlives_its_worker_though_others_end_meanwhile(tmp_path: Pa
     assert Worker(study, Plan(24), found, score).run()
     assert study.trials[half.number].params == wanted
     assert study.trials[half.number].state == TrialState.COMPLETE
+
+
+def test_workers_that_race_for_the_last_trials_evaluate_no_more_than_were_asked_for(tmp_path: Path) -> None:
+    """A surplus trial that ends early makes no room for the next one."""
+    found = problems.problem()
+    for turn in range(6):
+        study = problems.study(found, "random", turn, f"sqlite:///{tmp_path}/{turn}.db")
+
+        def work(host: str, study: Any = study) -> None:
+            score = lambda arch, _, __: {"ap": problems.ap(found, arch)}  # noqa: E731
+            assert Worker(study, Plan(8), found, score, poll_s=0.01, me=Me(host=host)).run()
+
+        threads = [threading.Thread(target=work, args=(host,)) for host in "abcd"]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        numbers = [t.number for t in study.trials if t.state == TrialState.COMPLETE]
+        assert numbers == list(range(8))
 
 
 def test_one_that_nobody_survives_counts_as_failed(tmp_path: Path) -> None:

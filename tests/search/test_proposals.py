@@ -8,6 +8,7 @@ import pytest
 from search import problems
 
 from archsearch.costs.macs import cost
+from archsearch.search.driver import Plan, Worker, enqueue
 from archsearch.search.proposals import REJECTED, Exhausted, Proposals
 from archsearch.search.samplers import KNOWN, maker
 from archsearch.space import fingerprint
@@ -89,6 +90,20 @@ def test_samplers_by_import_path_and_what_is_wrong_with_them() -> None:
     ):
         with pytest.raises(ValueError, match=message):
             maker(name, options, found)
+
+
+def test_assisted_looks_beyond_the_dearest_known() -> None:
+    """Where larger is better, what costs more than all that was evaluated is worth a trial."""
+    found = problems.problem()
+    study = problems.study(found, "assisted", 0)
+    largest = found.costing(found.space.largest())["macs"]
+    archs = sorted((found.space.sample(np.random.default_rng(i)) for i in range(60)), key=lambda a: found.costs(a)[0])
+    enqueue(study, found.parameters, list(dict.fromkeys(archs))[:16], 0)
+    score = lambda arch, _, __: {"ap": found.costing(arch)["macs"] / largest}  # noqa: E731
+    assert Worker(study, Plan(16), found, score).run()
+    known = max(t.values[1] for t in study.trials)
+    assert Worker(study, Plan(24), found, score).run()
+    assert max(t.values[1] for t in study.trials) > 1.2 * known
 
 
 def test_assisted_proposes_another_one_where_its_first_is_taken() -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import optuna
 import pytest
-from optuna.exceptions import StorageInternalError
+from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from search import problems
 
 from archsearch.files import InputError
-from archsearch.search.storage import Stopped, hidden, open_storage, open_study, patiently
+from archsearch.search.storage import Stopped, absolute, hidden, open_storage, open_study, patiently, set_params
 
 
 @pytest.mark.parametrize("kind", ["sqlite:///", "journal:"])
@@ -94,3 +95,29 @@ def test_waiting_ends_when_it_is_told_to_stop() -> None:
 
     with pytest.raises(Stopped):
         patiently(away, 60.0, should_stop=lambda: True)
+
+
+@pytest.mark.parametrize("kind", ["sqlite:///", "journal:"])
+def test_parameters_are_written_once(kind: str, tmp_path: Path) -> None:
+    """Two workers that both propose for one trial, as after an outage, evaluate what the first one stored."""
+    found = problems.problem()
+    study = problems.study(found, "random", 0, f"{kind}{tmp_path / 'trials'}")
+    rng = np.random.default_rng(0)
+    first, second = (found.parameters.of(arch, rng) for arch in (found.space.smallest(), found.space.largest()))
+    trial = study.ask()
+    wanted = found.parameters.distributions
+    assert set_params(study._storage, trial._trial_id, first, wanted) == first
+    assert set_params(study._storage, trial._trial_id, second, wanted) == first
+    assert study.trials[0].params == first
+    assert study.trials[0].distributions == wanted
+    study.tell(trial, [0.5, 1.0])
+    with pytest.raises(UpdateFinishedTrialError):
+        set_params(study._storage, trial._trial_id, second, wanted)
+
+
+def test_a_file_has_one_url_from_wherever_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert absolute("sqlite:///a/b.db") == f"sqlite:///{tmp_path}/a/b.db"
+    assert absolute("journal:b.log") == f"journal:{tmp_path}/b.log"
+    for url in ("sqlite:////a/b.db", "postgresql://me@host/db", ""):
+        assert absolute(url) == url
