@@ -154,3 +154,36 @@ def test_an_architecture_is_taken_out_of_a_search(tmp_path: Path) -> None:
         assert done.returncode == 2
         assert message in done.stderr
     assert not (tmp_path / "other").exists()
+
+
+def test_stopped_while_its_supernet_is_trained_it_goes_on_with_that(tmp_path: Path) -> None:
+    """And what is wrong with the search is told before, with nothing left behind."""
+    train = {**tiny.STUDY["train"], "images": 1200}
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump({**tiny.STUDY, "subnets": 0, "train": train}))
+    fields = {
+        "kind": "search", "name": "hunt", "trials": 3, "workers": 1, "device": "cpu", "sampler": {"kind": "random"},
+        "score": {
+            "kind": "supernet", "study": str(tmp_path / "tiny.yaml"), "rungs": [],
+            "estimate": {"calibration_images": 8, "bootstrap": 10},
+        },
+    }  # fmt: skip
+    (tmp_path / "hunt.yaml").write_text(yaml.safe_dump(fields))
+    begin = command(tmp_path / "hunt.yaml", tmp_path / "runs")
+    for wrong, message in (("budgets={s: 5}", "budgets.s: 5 is less than"), ("sampler.kind=nsga9", "'nsga9'")):
+        done = subprocess.run([*begin, wrong], capture_output=True, text=True, timeout=300)
+        assert done.returncode == 2, done.stderr
+        assert message in done.stderr
+        assert not list((tmp_path / "runs").glob("hunt/2*"))
+    process = subprocess.Popen(begin, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not list((tmp_path / "runs").glob("hunt/*/training/checkpoints/*")):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 130, said
+    run = run_in(tmp_path / "runs")
+    assert not run.records("candidate")
+    done = subprocess.run([*begin, "--resume"], capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    assert [trial for trial, _, _ in results(run)] == [0, 1, 2]
+    assert (run.path / "report.html").exists()
