@@ -1,7 +1,7 @@
 """One folder a run: ``runs/<study>/<time>/`` with the settings, the environment, the records and what was made.
 
 study.yaml          the study, resolved: every preset and override written out
-environment.json    versions, processor, GPU, commit
+environment.json    versions, processor, GPU, commit, digests of the files that AP is of
 metrics.jsonl       records, append-only: one JSON object a line, told apart by ``kind``
 checkpoints/ models/ predictions/ plots/ results.csv report.html
 """
@@ -11,9 +11,10 @@ from __future__ import annotations
 import contextlib
 import datetime
 import fcntl
+import hashlib
 import itertools
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from typing import Any
 import yaml
 
 from archsearch.environment import environment
-from archsearch.files import InputError, append_jsonl, read_jsonl, read_yaml, write_json, write_text
+from archsearch.files import InputError, append_jsonl, read_json, read_jsonl, read_yaml, write_json, write_text
 
 
 @dataclass(frozen=True)
@@ -60,9 +61,46 @@ def start(name: str, study: dict[str, Any], root: Path) -> Run:
         with contextlib.suppress(FileExistsError):  # another one that started in this second
             path.mkdir()
             break
-    write_json(path / "environment.json", environment())
-    write_text(path / "study.yaml", study_text(study))
+    write_beginning(path, study)
     return Run(path)
+
+
+def write_beginning(path: Path, study: dict[str, Any]) -> None:
+    """What a run's folder holds before its first record: the environment and the resolved study."""
+    digests = _digests(study)
+    write_json(path / "environment.json", {**environment(), **({"data": digests} if digests else {})})
+    write_text(path / "study.yaml", study_text(study))
+
+
+def validation_files(study: Mapping[str, Any]) -> dict[str, Path]:
+    """The files that decide what a study's AP is of, by their field; embedded scenes have none."""
+    data = study.get("data") or {}
+    root = Path(str(data.get("root", ".")))
+    named = {name: data[name] for name in ("val_annotations", "val_heads") if data.get(name) is not None}
+    found = {name: root / str(value) for name, value in named.items()}
+    if study.get("detections") is not None:
+        found["detections"] = Path(str(study["detections"]))
+    return found
+
+
+def recorded_digests(run: Run) -> dict[str, str]:
+    """SHA-256 of the run's :func:`validation_files` when it began, by field; older runs have none on record."""
+    path = run.path / "environment.json"
+    if not path.exists():
+        return {}
+    found = read_json(path).get("data", {})
+    return {name.removesuffix("_sha256"): digest for name, digest in found.items()}
+
+
+def _digests(study: Mapping[str, Any]) -> dict[str, str]:
+    """As ``environment.json`` holds them; without files that cannot be read, which is told where they are loaded."""
+    if (study.get("score") or {}).get("kind") == "table":
+        return {}  # looked up: what the files hold today says nothing of the AP in the table
+    found = {}
+    for name, path in validation_files(study).items():
+        with contextlib.suppress(OSError), open(path, "rb") as file:
+            found[f"{name}_sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
+    return found
 
 
 @contextmanager
@@ -95,7 +133,7 @@ def latest(name: str, root: Path) -> Run:
 def reopen(path: Path, study: dict[str, Any], may_differ: Sequence[str] = ()) -> Run:
     """An existing run that goes on with the same settings; those that ``may_differ`` are taken over into its study.
 
-    Raises ``InputError`` naming another field that differs.
+    Raises ``InputError`` naming another field that differs, or a file of the validation data that changed since.
     """
     if not (path / "study.yaml").exists():
         raise InputError(f"{path}: not a run's folder, it has no study.yaml")
@@ -105,6 +143,10 @@ def reopen(path: Path, study: dict[str, Any], may_differ: Sequence[str] = ()) ->
     difference = _difference(kept, now, "")
     if difference:
         raise InputError(f"{path}/study.yaml: the run was started with other settings: {difference}")
+    digests = _digests(now)
+    for name, digest in recorded_digests(Run(path)).items():
+        if digests.get(f"{name}_sha256", digest) != digest:
+            raise InputError(f"{path}: {name} {validation_files(now)[name]} is not the file that the run began with")
     if kept != before:
         write_text(path / "study.yaml", study_text(now))
     return Run(path)

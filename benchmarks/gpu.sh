@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Every check that needs a CUDA GPU, in under 20 minutes; results go to the folder given (default gpu_results).
+# Every check that needs a CUDA GPU, in two parts, each in under 20 minutes; results go to the folder given (default
+# gpu_results).
 #   bash benchmarks/gpu.sh [FOLDER] [supernet]      PYTHON=... chooses the interpreter.
-# With `supernet` the supernet's own checks instead, in under 8 minutes.
-# One after the other, as each would disturb the others' timing. A step that fails does not keep the rest from running,
-# and none runs longer than its limit: the limits sum to 1180 seconds, and to 450.
+# Without `supernet` latencies, tables, the map and a shrinking study; with it the supernet's own checks instead.
+# One step after the other, as each would disturb the others' timing. A step that fails does not keep the rest from
+# running, and none runs longer than its limit: the limits sum to 1180 seconds, and to 450.
 set -uo pipefail
 PYTHON=${PYTHON:-python}
 OUT=${1:-gpu_results}
@@ -43,7 +44,7 @@ step table-graph 120 "$PYTHON" -m archsearch latency table litepose --device cud
     --extra-passes 1 --out "$OUT/table-graph.jsonl"
 step map 90 "$PYTHON" -m archsearch latency map --device cuda --space litepose --samples 50 \
     --blocks-of litepose-s --blocks-of hrnet-w32 --blocks-of litehrnet-18 --out "$OUT/map"
-# One seed of three and 60,000 images of 200,000: the study as it stands takes 25 minutes of a large GPU alone.
+# One seed of three and 60,000 images of 200,000; how long the whole study takes on a GPU was never measured.
 step shrink 400 "$PYTHON" -m archsearch shrink gradual_shrinking_scenes256 "seeds=[0]" train.images=60000 \
     --runs "$OUT/runs"
 else

@@ -10,10 +10,14 @@ import cv2
 import numpy as np
 import pytest
 
+from archsearch.cli import main
+from archsearch.costs.macs import cost
 from archsearch.data.scenes import scenes, write_scenes
 from archsearch.nets.zoo import as_arch, build
 from archsearch.pose.bottomup import FAST_DECODE
+from archsearch.runs import Run
 from archsearch.skeleton import COCO17
+from archsearch.space import to_plain
 from archsearch.train.checkpoint import save_model
 
 ARCH = as_arch(
@@ -167,6 +171,45 @@ def test_a_corrupt_jpeg_stops_a_training_with_its_name(tmp_path: Path, data: Pat
     options = ("--annotations", data / "annotations.json", "--images", images)
     line = refused("train", "overfit_photos", *options, cwd=tmp_path)
     assert "000000000003.jpg" in line
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("protocol", ["bottom_up", "top_down"])
+def test_a_training_has_a_page_of_its_own(
+    tmp_path: Path, protocol: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def called(*args: object) -> str:
+        """Standard output of a command that is carried out in this process, which is quicker."""
+        monkeypatch.setattr(sys, "argv", ["archsearch", *map(str, args)])
+        with pytest.raises(SystemExit) as done:
+            main()
+        out, err = capsys.readouterr()
+        assert not done.value.code, err
+        return out
+
+    monkeypatch.chdir(tmp_path)
+    head = {"kind": "top_down"} if protocol == "top_down" else to_plain(ARCH.head)
+    study = {
+        "kind": "train", "name": "tiny", "protocol": protocol, "arch": {**to_plain(ARCH), "head": head}, "threads": 1,
+        "data": {"kind": "scenes", "size_px": 64, "train": 4, "val": 3}, "bootstrap": 10,
+        "train": {"preset": "fast", "images": 8, "batch": 4},
+    }  # fmt: skip
+    (tmp_path / "tiny.yaml").write_text(json.dumps(study))
+    out = called("train", "tiny.yaml")
+    (folder,) = Path("runs/tiny").iterdir()
+    assert f"{folder}/report.html" in out.splitlines()
+    (priced,) = Run(folder).records("cost")
+    assert (priced["config"], priced["macs"]) == ("tiny", cost(as_arch(priced["arch"])).macs)
+    assert priced["arch"]["joints"] == 17
+    page = (folder / "report.html").read_text()
+    assert "archsearch train study.yaml" in page
+    (folder / "report.html").unlink()
+    called("train", folder / "study.yaml", "--resume")  # its own study, and nothing left to do
+    assert (folder / "report.html").read_text() == page
+    assert len(Run(folder).records("cost")) == 1
+    (row,) = json.loads(called("report", folder, "--json"))
+    assert row["macs"] == priced["macs"]
+    assert (folder / "report.html").read_text() == page
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """``archsearch train|eval|predict`` of top-down networks, as a user meets them."""
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from samples import SAMPLES, needs_samples
 
 from archsearch import cli
 from archsearch.data.coco import load_coco
@@ -20,7 +20,6 @@ from archsearch.pose.topdown import FAST_TOP_DOWN, OFFICIAL_TOP_DOWN
 from archsearch.skeleton import COCO17, MPII16
 from archsearch.train.checkpoint import load_model, save_model
 
-SAMPLES = Path(os.environ.get("ARCHSEARCH_SAMPLES", Path(__file__).parents[1] / ".." / "shared" / "samples"))
 PLAIN: dict[str, Any] = {
     "kind": "hrnet",
     "input_hw": [64, 48],
@@ -249,12 +248,10 @@ def test_photos_that_nobody_knows_boxes_of_are_refused(run: Any, data: Path, mod
 # -------------------------------------------------------------------------------------------------------- real photos
 
 
-@pytest.mark.samples
+@needs_samples
 def test_real_photos_are_learned_by_heart(run: Any, tmp_path: Path) -> None:
     """The shipped study, from JPEG and annotation to AP."""
     folder = SAMPLES / "coco"
-    if not folder.exists():
-        pytest.skip(f"no sample photos at {folder}, set ARCHSEARCH_SAMPLES")
     options = ("--annotations", folder / "test_coco.json", "--images", folder, "--json")
     code, out, err = run("train", "overfit_photos_topdown", *options, "threads=1", "train.images=960")
     assert code == 0, err

@@ -1,5 +1,11 @@
-"""What the README says is run: its Python as it stands, its commands on less data and for less time."""
+"""What the README says is run: its Python as it stands, its commands on less data and for less time.
 
+Of the guides in ``docs/`` every command and option must exist, and Python must compile and find what it imports.
+"""
+
+import ast
+import functools
+import importlib
 import re
 import shutil
 from collections.abc import Sequence
@@ -7,6 +13,8 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from typer.core import TyperGroup
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from archsearch.cli import app
@@ -17,11 +25,13 @@ from archsearch.experiments.single import parse_study
 from archsearch.experiments.supernet import SupernetStudy
 from archsearch.settings import find_study, parse, read_study
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+GUIDES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
-def _blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+def _blocks(language: str, text: str = README) -> list[str]:
+    return re.findall(rf"^ *```{language}\n(.*?)```", text, re.DOTALL | re.MULTILINE)
 
 
 def test_the_python_of_the_readme_runs() -> None:
@@ -30,9 +40,17 @@ def test_the_python_of_the_readme_runs() -> None:
     exec(compile(code, "README.md", "exec"), {})
 
 
-def _commands() -> list[list[str]]:
-    lines = [line.partition("#")[0].split() for block in _blocks("sh") for line in block.splitlines()]
+def _commands(text: str = README) -> list[list[str]]:
+    lines = [line.partition("#")[0].split() for block in _blocks("sh", text) for line in block.splitlines()]
     return [words[1:] for words in lines if words and words[0] == "archsearch"]
+
+
+def _mentioned(text: str) -> list[list[str]]:
+    """Commands between backticks, or behind another program's words there; a line may end within."""
+    prose = re.sub(r"^ *```.*?^ *```", "", text, flags=re.DOTALL | re.MULTILINE)
+    spans = [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", prose)]
+    found = [re.search(r"(?:^|-m )archsearch ([a-z].*)", span) for span in spans]
+    return [match.group(1).split() for match in found if match]
 
 
 STUDIES = {
@@ -44,13 +62,89 @@ STUDIES = {
 }
 
 
-@pytest.mark.parametrize("words", _commands(), ids=" ".join)
-def test_every_command_of_the_readme_exists_with_its_options(words: list[str]) -> None:
-    count = 2 if words[0] == "data" else 1
-    shown = CliRunner().invoke(app, [*words[:count], "--help"], env={"COLUMNS": "200"})
-    assert shown.exit_code == 0
-    for option in (word for word in words if word.startswith("--")):
-        assert option in shown.output
+@functools.cache
+def _tree() -> TyperGroup:
+    found = get_command(app)
+    assert isinstance(found, TyperGroup)
+    return found
+
+
+def _check(words: list[str]) -> None:
+    """A command exists with the options that follow it; a group alone may be named, too."""
+    commands, rest = _tree().commands, list(words)
+    assert rest[0] in commands, f"no command {words[0]}"
+    command = commands[rest.pop(0)]
+    if isinstance(command, TyperGroup) and rest:
+        if words[0] == "supernet" and rest[0] not in command.commands:  # a study stands where others have a command
+            assert all("=" in word or word.startswith("-") for word in rest[1:2]), f"no command {' '.join(words)}"
+            rest.insert(0, "train")
+        assert rest[0] in command.commands, f"no command {' '.join(words)}"
+        command = command.commands[rest.pop(0)]
+    known = {name for option in command.params for name in (*option.opts, *option.secondary_opts)}
+    for word in rest:
+        assert not word.startswith("-") or word.partition("=")[0] in {*known, "--help"}, f"{word} in {' '.join(words)}"
+
+
+@pytest.mark.parametrize("guide", GUIDES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_command_of_a_guide_exists_with_its_options(guide: Path) -> None:
+    text = guide.read_text()
+    for words in (*_commands(text), *_mentioned(text)):
+        _check(words)
+
+
+def test_commands_are_found_and_wrong_ones_noticed() -> None:
+    text = "Say `archsearch space\ncount NAME`, `torchrun -m archsearch supernet STUDY`, `archsearch/`."
+    assert _mentioned(text) == [["space", "count", "NAME"], ["supernet", "STUDY"]]
+    for words in _mentioned(text):
+        _check(words)
+    wrong = [
+        "profil x",
+        "latency measured x",
+        "profile x --chek",
+        "latency map --arch-list x",
+        "data x",
+        "supernet x RUN",
+    ]
+    for line in wrong:
+        with pytest.raises(AssertionError):
+            _check(line.split())
+    assert len([words for guide in GUIDES for words in _commands(guide.read_text())]) > 40
+    named = {tuple(words[:2]) for words in _commands((ROOT / "docs" / "cost.md").read_text())}
+    assert {("latency", name) for name in ("measure", "table", "predict", "map")} <= named
+
+
+@pytest.mark.parametrize("guide", GUIDES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_python_of_a_guide_compiles_and_finds_what_it_imports(guide: Path) -> None:
+    for block in _blocks("python", guide.read_text()):
+        for node in ast.walk(ast.parse(block, guide.name)):
+            for alias in node.names if isinstance(node, ast.Import) else ():
+                importlib.import_module(alias.name)
+            if isinstance(node, ast.ImportFrom):
+                assert node.module is not None
+                module = importlib.import_module(node.module)
+                assert all(hasattr(module, alias.name) for alias in node.names), ast.unparse(node)
+
+
+@pytest.mark.parametrize("guide", GUIDES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_what_a_guide_links_to_is_there(guide: Path) -> None:
+    for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", guide.read_text()):
+        assert "://" in target or (guide.parent / target).exists(), target
+
+
+SHOWN = [block for block in _blocks("text") if block.startswith("$ ")]
+
+
+@pytest.mark.parametrize("block", SHOWN, ids=lambda block: block.partition("\n")[0])
+def test_what_the_readme_shows_is_what_is_printed(block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    command, _, shown = block.partition("\n")
+    words = command.removeprefix("$ archsearch ").split()
+    assert any(words == known for known in _commands())
+    done = CliRunner().invoke(app, words, env={"COLUMNS": "200"})
+    assert done.exit_code == 0, done.output
+    printed = " ".join(re.sub("[┏┓┗┛┡┩└┘┠┨┳┻╇┴━─┃│]", " ", done.output).split())
+    for line in shown.splitlines():
+        assert " ".join(line.split()) in printed, line
 
 
 @pytest.mark.parametrize("words", [w for w in _commands() if w[0] in STUDIES], ids=" ".join)
@@ -100,8 +194,3 @@ def _run(words: list[str], more: Sequence[str] = (), *, given: list[str] | None 
     assert (given or words) in _commands()
     done = CliRunner().invoke(app, [*words, *more])
     assert done.exit_code == 0, (done.output, done.exception)
-
-
-def test_pictures_of_the_readme_are_there() -> None:
-    for path in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", README):
-        assert (Path(__file__).parent.parent / path).is_file(), path

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,9 +12,12 @@ from archsearch.cli.shared import AsJson, Input, print_json, print_table, screen
 from archsearch.files import InputError, write_json
 from archsearch.progress import Board, board, interruptible
 
+if TYPE_CHECKING:
+    from archsearch.costs.runtimes import Setting
+
 app = typer.Typer(no_args_is_help=True, help="Measure latency, predict it, and set it against MACs.")
 
-OnDevice = Annotated[str, typer.Option(help="cpu, cuda or onnxruntime (which runs on the CPU).")]
+OnDevice = Annotated[str, typer.Option(help="auto, cpu, cuda or onnxruntime (which runs on the CPU).")]
 Batch = Annotated[int, typer.Option(help="Images at once.")]
 Threads = Annotated[int, typer.Option(help="Threads of the CPU.")]
 Dtype = Annotated[str, typer.Option(help="float32, float16 or bfloat16.")]
@@ -150,7 +153,7 @@ def latency_predict(
 
 @app.command("map", epilog="Example: archsearch latency map --device cpu --device onnxruntime --space litepose")
 def latency_map(
-    device: Annotated[list[str] | None, typer.Option(help="cpu, cuda, onnxruntime; may be repeated.")] = None,
+    device: Annotated[list[str] | None, typer.Option(help="auto, cpu, cuda, onnxruntime; may be repeated.")] = None,
     space: Annotated[list[str] | None, typer.Option(help="Spaces to sample from; may be repeated.")] = None,
     samples: Annotated[int, typer.Option(help="Architectures of each space.")] = 100,
     zoo: Annotated[list[str] | None, typer.Option(help="Known names instead of all of them; may be repeated.")] = None,
@@ -160,36 +163,48 @@ def latency_map(
     out: Annotated[Path, typer.Option(help="The folder for records, figures and the summary.")] = Path("latency_map"),
     as_json: AsJson = False,
 ) -> None:
-    """Rank correlation of MACs with each latency, by group of networks and by kind of block, as a plot and JSON."""
+    """Rank correlation of MACs with each latency, by group of networks and by kind of block, as a plot and JSON.
+
+    What the folder has on record is not measured again: the same command goes on, another one adds to it.
+    """
     from archsearch.costs.blocks import draw
     from archsearch.costs.mapping import block_points, summary
-    from archsearch.costs.records import measure_and_append, settings_for
-    from archsearch.files import append_jsonl, read_jsonl
+    from archsearch.costs.records import check_setting, measure_and_append, settings_for
+    from archsearch.files import append_jsonl
     from archsearch.nets.zoo import load_arch, load_space, models
     from archsearch.report import latency_map as drawing
     from archsearch.report.style import save, style
     from archsearch.space import fingerprint
 
-    settings = [s for name in device or ["cpu"] for s in settings_for(name, threads=threads)]
+    settings: dict[str, Setting] = {}  # by runtime, which is what figures and rows are told apart by
+    for setting in (s for name in device or ["cpu"] for s in settings_for(name, threads=threads)):
+        if settings.setdefault(setting.runtime, setting) != setting:
+            raise InputError(
+                f"--device: {settings[setting.runtime].device} and {setting.device} are both measured in "
+                f"{setting.runtime}; each needs a folder of its own (--out)"
+            )
     groups = {"zoo": {name: load_arch(name) for name in zoo or models()}}
     for name in space or []:
         groups[name] = {fingerprint(arch): arch for arch in draw([load_space(name)], samples)}
     parts = {name: load_arch(name) for name in blocks_of or []}
-    out.mkdir(parents=True, exist_ok=True)
     log = out / "latency.jsonl"
+    recorded = _mapped(log)
+    for setting in settings.values():
+        check_setting(log, recorded, setting)
+    out.mkdir(parents=True, exist_ok=True)
     with board(screen) as shown:
-        for setting in settings:
-            before = {(r["fingerprint"], r["group"]) for r in _of(read_jsonl(log), "latency", setting.runtime)}
+        for setting in settings.values():
+            before = {(r["fingerprint"], r["group"]) for r in _of(recorded, "latency", setting.runtime)}
             for group, archs in groups.items():
                 todo = {n: a for n, a in archs.items() if (fingerprint(a), group) not in before}
                 measure_and_append(
                     log, todo, [setting], warmup=2, repeats=repeats, extra={"group": group},
                     on_step=partial(_show, shown, group),
                 )  # fmt: skip
-            if parts and not _of(read_jsonl(log), "block_latency", setting.runtime):
-                for record in block_points(parts, setting):
-                    append_jsonl(log, record)
-    records = read_jsonl(log)
+            known = {r["name"] for r in _of(recorded, "block_latency", setting.runtime)}
+            for record in block_points({n: a for n, a in parts.items() if n not in known}, setting):
+                append_jsonl(log, record)
+    records = _mapped(log)
     networks = [r for r in records if r["kind"] == "latency"]
     blocks = [r for r in records if r["kind"] == "block_latency"]
     found = summary(networks, blocks)
@@ -209,6 +224,13 @@ def latency_map(
 
 def _show(shown: Board, group: str, what: str, done: int, of: int) -> None:
     shown.show(f"{group}, {what}", "measuring", done, of)
+
+
+def _mapped(log: Path) -> list[dict[str, Any]]:
+    """The records of the map in a file that ``latency measure`` may have written to as well."""
+    from archsearch.files import read_jsonl
+
+    return [r for r in read_jsonl(log) if r["kind"] == "block_latency" or (r["kind"] == "latency" and "group" in r)]
 
 
 def _of(records: list[dict[str, Any]], kind: str, runtime: str) -> list[dict[str, Any]]:

@@ -48,12 +48,11 @@ def pareto(
     if as_json:
         print_json(rows)
         return
-    kind = x.partition(":")[0]
     shown = [
         {
             "point": row["name"], "series": row["series"], "AP": f"{row['ap']:.3f}",
             "95 %": "" if row["ap_low"] is None else f"{row['ap_low']:.3f} to {row['ap_high']:.3f}",
-            x: f"{row[kind]:.4g} {row['unit']}", "on it": f"{100 * row['probability']:.0f} %",
+            x: f"{row['cost']:.4g} {row['unit']}", "on it": f"{100 * row['probability']:.0f} %",
         }
         for row in rows if row["on_front"]
     ]  # fmt: skip

@@ -86,6 +86,7 @@ def train(
     path = find_study(study)
     fields = read_study(path, [*_data_overrides(annotations, images), *(overrides or [])])
     from archsearch.experiments.single import parse_study, resolved, run_training
+    from archsearch.report.single import write_report
 
     settings = parse_study(fields, path)
     with (
@@ -94,6 +95,8 @@ def train(
         board(screen) as shown,
     ):
         result = run_training(settings, run, on_event=Events(shown), should_stop=pressed)
+        if result is not None:
+            write_report(run)
     if result is None:
         stopped()
     elif as_json:
@@ -101,6 +104,7 @@ def train(
     else:
         print_figures(f"{settings.name} on {settings.data.kind}", result)
         print(run.path / "models" / f"{settings.name}-s{settings.seed}")
+        print(run.path / "report.html")
 
 
 def _data_overrides(annotations: Path | None, images: Path | None) -> list[str]:
@@ -163,17 +167,22 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Write a run's table, plots and page anew from its records."""
-    from archsearch.report import rank, search, shrink, supernet
+    from archsearch.report import rank, search, shrink, single, supernet
     from archsearch.report.tables import load_study, rows
     from archsearch.runs import Run
 
     if not (run / "study.yaml").exists():
         raise InputError(f"{run}: not a run's folder, it has no study.yaml")
     kind = load_study(Run(run)).get("kind")
-    makers = {"supernet": supernet.write_report, "rank": rank.write_report, "search": search.write_report}
+    makers = {
+        "train": single.write_report,
+        "supernet": supernet.write_report,
+        "rank": rank.write_report,
+        "search": search.write_report,
+    }
     shown_rows = makers.get(str(kind), shrink.write_report)(Run(run))
     if as_json:
-        print_json(shown_rows if kind in makers else rows(Run(run)))
+        print_json(shown_rows if kind in ("supernet", "rank", "search") else rows(Run(run)))
     else:
         print_table(str(run), shown_rows)
         print(run / "report.html")

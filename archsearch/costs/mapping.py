@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,8 @@ def block_points(
 ) -> list[dict[str, Any]]:
     """Latency and MACs of the distinct blocks of some networks, up to ``per_kind`` of each class and network.
 
-    Records with ``name`` (of the network), ``module`` (the block's class), ``macs``, ``median_ms``, ``pixels`` (of the
-    largest input).
+    Records with ``name`` (of the network), ``module`` (the block's class), ``macs``, ``pixels`` (of the largest input)
+    and the fields of a :class:`~archsearch.costs.latency.Latency`.
     """
     chosen: list[tuple[str, Unit]] = []
     for name, arch in archs.items():
@@ -37,13 +38,12 @@ def block_points(
     points = []
     for start in range(0, len(chosen), together):
         chunk = chosen[start : start + together]
-        bound = {str(i): runnable(unit) for i, (_, unit) in enumerate(chunk)}
+        bound = {str(i): runnable(unit, setting.batch) for i, (_, unit) in enumerate(chunk)}
         found = measure_bound(bound, setting, warmup=3, repeats=repeats)
         for i, (name, unit) in enumerate(chunk):
             pixels = max(shape[2] * shape[3] for shape in unit.inputs)
             points.append({"kind": "block_latency", "name": name, "module": unit.module, "macs": unit.macs,
-                           "pixels": pixels, "median_ms": found[str(i)].median_ms, "iqr_ms": found[str(i)].iqr_ms,
-                           "runtime": setting.runtime, "device": setting.device_name})  # fmt: skip
+                           "pixels": pixels, **asdict(found[str(i)])})  # fmt: skip
     return points
 
 

@@ -16,6 +16,7 @@ from archsearch.files import InputError, append_jsonl, read_text
 from archsearch.nets.zoo import Arch, build, load_arch
 from archsearch.space import fingerprint, to_plain
 
+DEVICES = ("auto", "cpu", "cuda", ONNX)  # auto: a GPU if there is one; onnxruntime runs on the CPU
 OnStep = Callable[[str, int, int], None]  # what is measured, how many rounds are done, of how many
 
 
@@ -23,11 +24,13 @@ def settings_for(
     device: str, *, batch: int = 1, threads: int = 1, dtype: str = "float32", channels_last: bool = True,
     compiled: bool = False, graph: bool | None = None,
 ) -> list[Setting]:  # fmt: skip
-    """The runtimes to measure in on ``cpu``, ``cuda`` or ``onnxruntime``.
+    """The runtimes to measure in on :data:`DEVICES`.
 
     ``graph``: None for eager and CUDA graphs apart on a GPU, True for graphs only, False for none; ``compiled``: also
     compiled. Raises ``ValueError`` where the device is not there or cannot do it.
     """
+    if device.partition(":")[0] not in DEVICES:
+        raise ValueError(f"device {device!r} is not one of {', '.join(DEVICES)}")
     if device == ONNX:
         if compiled or graph:
             raise ValueError(f"device {ONNX}: --compile and --graph are torch's")
@@ -93,7 +96,27 @@ def setting_text(record: Mapping[str, Any]) -> str:
         parts.append(f"{threads} thread{'s' if threads != 1 else ''}")
     if record.get("dtype", "float32") != "float32":
         parts.append(record["dtype"])
+    if str(record["runtime"]).startswith("torch") and not record.get("channels_last", True):
+        parts.append("contiguous")
     return ", ".join(map(str, parts))
+
+
+def check_setting(path: Path, records: Sequence[Mapping[str, Any]], setting: Setting) -> None:
+    """Raise ``InputError`` where a record of the setting's runtime was measured otherwise than in this setting."""
+    now = {
+        "device": setting.device_name, "threads": setting.threads, "batch": setting.batch, "dtype": setting.dtype,
+        "channels_last": setting.channels_last,
+    }  # fmt: skip
+    for record in records:
+        if record["runtime"] != setting.runtime:
+            continue
+        for field, value in now.items():
+            there = record.get(field, value)
+            if there != value:
+                raise InputError(
+                    f"{path}: {field}: its {setting.runtime} records are of {there}, these would be of {value}; they "
+                    "need a folder of their own (--out)"
+                )
 
 
 def read_arch_list(path: Path) -> dict[str, Arch]:

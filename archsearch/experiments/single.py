@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from archsearch.costs.macs import cost
 from archsearch.data.detections import detected_persons
 from archsearch.data.sources import DataSettings, load_data
 from archsearch.environment import choose_device, cores
@@ -101,16 +102,26 @@ def run_training(
     if detections is not None:
         detected_persons(val_set, detections)  # raises before anything is trained
     arch = dataclasses.replace(as_arch(study.arch), joints=len(train_set.skeleton))
+    price: dict[str, Any] | None = None if run.records("cost") else dataclasses.asdict(cost(arch))
     job = job_for(
         run, study.name, study.seed, arch, study.data, study.train, str(device), study.bootstrap, study.height_edges_px,
         study.weights, study.protocol, detections,
     )  # fmt: skip
+
+    def on_message(_: int, message: dict[str, Any]) -> None:
+        nonlocal price
+        # Only once the training goes: what is refused before that leaves no record, and its folder is removed.
+        if price is not None and message["stage"] != "data":
+            run.record("cost", config=study.name, arch=to_plain(arch), **price)
+            price = None
+        on_event(job.label, message)
+
     results = run_jobs(
         run_job,
         [job],
         workers=1,
         threads=study.threads or cores(),
-        on_message=lambda _, message: on_event(job.label, message),
+        on_message=on_message,
         should_stop=should_stop,
     )
     return results[0]  # type: ignore[no-any-return]

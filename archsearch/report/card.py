@@ -91,7 +91,7 @@ def _interval(package: Mapping[str, Any]) -> str:
 
 
 def _training(package: Mapping[str, Any]) -> str:
-    alone = package["source"] == "alone"
+    alone = package.get("source") == "alone"
     if not package["fine_tuned"]:
         return "alone, as the search evaluated it" if alone else "none of its own: the supernet's weights, recalibrated"
     begin = "those of its training alone in the search" if alone else "the supernet's"

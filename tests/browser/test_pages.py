@@ -12,9 +12,10 @@ from browser.chrome import Scheme
 from report.records import make_run, share
 from report.searches import finish_search, make_search
 from report.test_rank_report import made as made_rank
+from report.test_single_report import made as made_training
 from report.test_supernet_report import made as made_supernet
 
-from archsearch.report import rank, search, shrink, supernet
+from archsearch.report import rank, search, shrink, single, supernet
 from archsearch.report.pareto.write import Request, write_pareto
 
 pytestmark = pytest.mark.skipif(chrome.chromium() is None, reason="no chromium on this machine")
@@ -28,6 +29,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     shrinking = make_run(folder / "shrink")
     share(shrinking)
     shrink.write_report(shrinking)
+    single.write_report(made_training(folder / "training"))
     supernet.write_report(made_supernet(folder / "supernet", conflicts=True))
     rank.write_report(made_rank(folder / "ranking"))
     write_pareto(Request((), published="crowdpose"), folder / "papers")
@@ -43,7 +45,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_pages_fit_and_work(pages: dict[str, Path], scheme: Scheme, tmp_path: Path) -> None:
-    assert len(pages) == 7
+    assert len(pages) == 8
     seen, console, pixels = chrome.look(pages, WIDTHS_PX, scheme, tmp_path)
     assert console == []
     for one in seen:

@@ -1,8 +1,21 @@
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
 
 from archsearch.costs.latency import measure
+from archsearch.costs.records import check_setting, measure_and_append, setting_text, settings_for
+from archsearch.costs.runtimes import ONNX, Setting
+from archsearch.files import InputError
+from archsearch.nets.heads import Block, BottomUp, Deconv
+from archsearch.nets.hrnet import HRNet, Stage, Stem
+from archsearch.report.pareto.points import read_latencies
+from archsearch.space import fingerprint
+
+ONE = (Block(),)
+ARCH = HRNet("hrnet", (64, 64), (4, 6), Stem(4, 2, ONE), (Stage(1, (ONE, ONE)),), BottomUp(deconvs=(Deconv(4, ONE),)))
 
 
 class Sleepless(nn.Module):
@@ -47,3 +60,42 @@ def test_the_number_of_threads_is_put_back() -> None:
 def test_numbers_must_be_positive() -> None:
     with pytest.raises(ValueError, match="repeats 0"):
         measure({"a": Sleepless(1)}, [(8, 8)], repeats=0)
+
+
+# -------------------------------------------------------------------------------------------------------------- records
+
+
+def test_memory_formats_are_two_readings(tmp_path: Path) -> None:
+    path = tmp_path / "latency.jsonl"
+    for channels_last in (True, False):
+        settings = settings_for("cpu", channels_last=channels_last)
+        measure_and_append(path, {"a": ARCH}, settings, warmup=0, repeats=1)
+    first, second = read_latencies([path])[fingerprint(ARCH)]
+    assert second.setting == f"{first.setting}, contiguous"
+
+
+def test_only_torch_has_a_memory_format() -> None:
+    record = {"device": "A processor", "batch": 1, "threads": 2, "channels_last": False}
+    assert setting_text({**record, "runtime": ONNX}) == "A processor, onnxruntime, batch 1, 2 threads"
+    compiled = setting_text({**record, "runtime": "torch-compile", "dtype": "bfloat16"})
+    assert compiled == "A processor, torch-compile, batch 1, 2 threads, bfloat16, contiguous"
+
+
+@pytest.mark.parametrize("device", ["tpu", "tpu:0", "mps", "CPU"])
+def test_a_device_that_is_not_known_is_told_all_that_are(device: str) -> None:
+    with pytest.raises(ValueError, match=f"device '{device}' is not one of auto, cpu, cuda, onnxruntime"):
+        settings_for(device)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("device", "Another"), ("threads", 3), ("batch", 2), ("dtype", "bfloat16"), ("channels_last", False)],
+)
+def test_records_of_another_setting_are_told_apart(tmp_path: Path, field: str, value: Any) -> None:
+    setting = Setting()
+    record = {"runtime": "torch-eager", "device": setting.device_name, "threads": 1, "batch": 1, "dtype": "float32",
+              "channels_last": True}  # fmt: skip
+    check_setting(tmp_path, [record], setting)
+    check_setting(tmp_path, [{**record, field: value, "runtime": ONNX}], setting)
+    with pytest.raises(InputError, match=f"{tmp_path}: {field}: its torch-eager records are of {value}, these would"):
+        check_setting(tmp_path, [record, {**record, field: value}], setting)

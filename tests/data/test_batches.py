@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from samples import SAMPLES, needs_samples
 
 from archsearch.data.batches import Batch, epoch_order, eval_batch, indices_at, make_batch
 from archsearch.data.coco import load_coco
@@ -18,7 +17,6 @@ from archsearch.data.dataset import Dataset, ImageInfo
 from archsearch.data.transforms import FAST, IMAGENET_MEAN, IMAGENET_STD, OFFICIAL, Augmentation, apply, inverse
 from archsearch.skeleton import COCO17
 
-SAMPLES = Path(os.environ.get("ARCHSEARCH_SAMPLES", Path(__file__).parents[2] / ".." / "shared" / "samples"))
 STILL = Augmentation(rotation_deg=0, scale=(1, 1), shift=0, flip=0)
 
 
@@ -146,11 +144,9 @@ def test_evaluation_sees_whole_images() -> None:
     assert np.array_equal((restored * 255).round().permute(1, 2, 0).numpy(), dataset.pixels_NHWC[0])
 
 
-@pytest.mark.samples
+@needs_samples
 def test_real_photos() -> None:
     root = SAMPLES / "coco"
-    if not root.is_dir():
-        pytest.skip(f"no folder of sample photographs at {root} (ARCHSEARCH_SAMPLES)")
     dataset = load_coco(root / "test_coco.json", root)
     everyone = list(range(len(dataset)))
     batch = make_batch(dataset, everyone, seed=0, step=0, size_px=256, augmentation=OFFICIAL)

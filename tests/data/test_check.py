@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 from data.broken import FUZZED, broken, valid
 from hypothesis import HealthCheck, given, settings
+from samples import SAMPLES, needs_samples
 from typer.testing import CliRunner
 
 from archsearch.cli import app
@@ -21,7 +21,6 @@ from archsearch.data.coco import load_coco
 from archsearch.files import InputError
 from archsearch.skeleton import load_skeleton
 
-SAMPLES = Path(os.environ.get("ARCHSEARCH_SAMPLES", Path(__file__).parents[3] / "shared" / "samples"))
 READ_ALL_THE_SAME = {"unreadable_file", "wrong_size", "box_outside", "joints_outside", "zero_area"}
 
 
@@ -276,12 +275,10 @@ def test_what_cannot_be_checked_is_one_line(folder: Path, arguments: tuple[str, 
     assert words in str(done.exception)
 
 
-@pytest.mark.samples
+@needs_samples
 @pytest.mark.parametrize("name", ["coco", "crowdpose", "mpii"])
 def test_real_data_has_no_errors(name: str) -> None:
     root = SAMPLES / name
-    if not root.is_dir():
-        pytest.skip(f"no folder of sample photographs at {root} (ARCHSEARCH_SAMPLES)")
     report = check(root / f"test_{name}.json", root, decode=True)
     assert report.count("error") == 0
     # CrowdPose counts neither the head nor the neck in num_keypoints

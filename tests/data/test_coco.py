@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import pickle
 import re
 from collections.abc import Callable
@@ -16,6 +15,7 @@ import numpy as np
 import pytest
 from data.broken import FUZZED, broken, valid
 from hypothesis import HealthCheck, given, settings
+from samples import SAMPLES, needs_samples
 
 from archsearch.data.coco import load_coco
 from archsearch.data.photos import read_image
@@ -23,8 +23,6 @@ from archsearch.data.segments import counted_pixels
 from archsearch.files import InputError
 from archsearch.pose.evaluate import evaluate
 from archsearch.skeleton import COCO17, CROWDPOSE14, describe
-
-SAMPLES = Path(os.environ.get("ARCHSEARCH_SAMPLES", Path(__file__).parents[2] / ".." / "shared" / "samples"))
 
 
 @pytest.fixture(scope="module")
@@ -261,12 +259,10 @@ def test_broken_files_load_right_or_say_why(folder: Path, text: str) -> None:
             assert dataset.read(i).shape == (info.height, info.width, 3)
 
 
-@pytest.mark.samples
+@needs_samples
 @pytest.mark.parametrize(("name", "images", "people"), [("coco", 4, 12), ("crowdpose", 2, 4)])
 def test_real_photos(name: str, images: int, people: int) -> None:
     root = SAMPLES / name
-    if not root.is_dir():
-        pytest.skip(f"no folder of sample photographs at {root} (ARCHSEARCH_SAMPLES)")
     dataset = load_coco(root / f"test_{name}.json", root)
     assert dataset.skeleton is (COCO17 if name == "coco" else CROWDPOSE14)
     assert len(dataset) == images

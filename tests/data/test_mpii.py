@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 from data.broken import FUZZED, broken
 from hypothesis import HealthCheck, given, settings
+from samples import SAMPLES, needs_samples
 from scipy.io import savemat
 
 from archsearch.data.check import check
@@ -20,8 +20,6 @@ from archsearch.data.mpii import load_mpii
 from archsearch.data.sources import CocoData, load_data
 from archsearch.files import InputError
 from archsearch.skeleton import MPII16
-
-SAMPLES = Path(os.environ.get("ARCHSEARCH_SAMPLES", Path(__file__).parents[3] / "shared" / "samples")) / "mpii"
 
 
 def entry(image: str = "a.png", x: float = 10.0, unlabelled: tuple[int, ...] = ()) -> dict[str, Any]:
@@ -204,10 +202,9 @@ def test_as_data_of_a_study(folder: Path) -> None:
         load_data(CocoData(kind="mpii", **fields | {"val_heads": "gone.mat"}))
 
 
-@pytest.mark.samples
-@pytest.mark.skipif(not SAMPLES.is_dir(), reason=f"no sample photographs at {SAMPLES} (ARCHSEARCH_SAMPLES)")
+@needs_samples
 def test_real_photos() -> None:
-    data = load_mpii(SAMPLES / "test_mpii.json", SAMPLES)
+    data = load_mpii(SAMPLES / "mpii" / "test_mpii.json", SAMPLES / "mpii")
     assert len(data) == 5
     for i, info in enumerate(data.images):
         assert data.read(i).shape == (info.height, info.width, 3)

@@ -11,11 +11,13 @@ import pytest
 from experiments import made
 from train import tiny
 
+from archsearch.costs.agreement import kendall
 from archsearch.costs.fast import CostModel
 from archsearch.experiments import benchmark, candidates
 from archsearch.experiments.benchmark import every, run_table, source
 from archsearch.experiments.candidates import EstimateSettings
 from archsearch.experiments.rank import read_benchmark
+from archsearch.experiments.search.scores import TableScore, score_for, space_of, table_data
 from archsearch.files import InputError, resources
 from archsearch.nets.zoo import Arch, load_space
 from archsearch.runs import Run
@@ -67,6 +69,54 @@ def test_the_shipped_table_says_where_it_comes_from_and_is_no_noise(shipped: Pat
 def test_every_architecture_of_the_shipped_table_is_in_the_supernets_space() -> None:
     large = load_space("embedded_litepose")
     assert all(arch in large for arch in every(load_space("embedded_table")))
+
+
+# ----------------------------------------------------------------------------------- supernet and stand-alone training
+
+
+@pytest.fixture(scope="module")
+def ranked() -> Path:
+    """The shipped architectures that were also trained alone."""
+    return resources("search_spaces") / "embedded_rank.jsonl"
+
+
+def test_the_shipped_ranking_is_of_the_space_and_by_the_shipped_supernet(ranked: Path, shipped: Path) -> None:
+    space, rows = load_space("embedded_litepose"), read_benchmark(ranked)
+    costs = CostModel(space)
+    assert len({row["fingerprint"] for row in rows}) == 16
+    for row in rows:
+        arch = space.build(row["choices"])
+        assert fingerprint(arch) == row["fingerprint"]
+        assert (costs(arch).macs, costs(arch).params) == (row["macs"], row["params"])
+        assert len(row["alone_aps"]) == 2
+        assert row["alone_ap"] == pytest.approx(np.mean(row["alone_aps"]))
+    origin, table = (json.loads(path.read_text().splitlines()[0])["source"] for path in (ranked, shipped))
+    assert (origin["data"], origin["supernet"]) == (table["data"], table["supernet"])
+    assert (origin["alone"]["images_seen"], origin["alone"]["seeds"]) == (9600, [0, 1])
+
+
+def test_the_shipped_ranking_has_the_published_figures(ranked: Path) -> None:
+    """Those of the shipped supernet in docs/results/2026-11-22-supernet.md."""
+    rows = read_benchmark(ranked)
+    alone = [row["alone_ap"] for row in rows]
+    assert kendall([row["supernet_ap"] for row in rows], alone) == pytest.approx(0.70, abs=5e-3)
+    assert kendall([row["macs"] for row in rows], alone) == pytest.approx(0.80, abs=5e-3)
+    assert kendall(*zip(*(row["alone_aps"] for row in rows), strict=True)) == pytest.approx(0.82, abs=5e-3)
+
+
+def test_a_search_takes_stand_alone_ap_from_the_shipped_ranking(ranked: Path, tmp_path: Path) -> None:
+    settings = TableScore(kind="table", space="embedded_litepose", file=ranked, column="alone_ap")
+    where: dict[str, Any] = {"supernet": None, "trained": None, "run": Run(tmp_path), "device": "cpu"}
+    score = score_for(settings, **where, cost_names=("macs",), should_stop=lambda: False)
+    space = space_of(settings, None)
+    for row in read_benchmark(ranked):
+        assert score(space.build(row["choices"]), {}, ())["ap"] == row["alone_ap"]
+    assert table_data(settings)["kind"] == "scenes"
+    with pytest.raises(ValueError, match="no alone_ap of architecture"):
+        score(space.largest(), {}, ())
+
+
+# ------------------------------------------------------------------------------------------------------ making a table
 
 
 def test_all_architectures_of_a_space_are_gone_through() -> None:

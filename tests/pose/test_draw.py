@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from samples import SAMPLES, needs_samples
 
 from archsearch.pose.draw import LEFT, MIDDLE, RIGHT, RIMS, draw_people
 from archsearch.skeleton import COCO17, CROWDPOSE14
 
-SAMPLES = Path(os.environ.get("ARCHSEARCH_SAMPLES", Path(__file__).parents[3] / "shared" / "samples"))
 GREY = 128
 
 
@@ -129,8 +127,7 @@ def test_refuses_what_does_not_fit():
         draw_people(image(), [], COCO17, ground_truth=np.zeros((17, 3)))
 
 
-@pytest.mark.samples
-@pytest.mark.skipif(not SAMPLES.is_dir(), reason=f"no sample photographs at {SAMPLES} (ARCHSEARCH_SAMPLES)")
+@needs_samples
 @pytest.mark.parametrize(("name", "skeleton"), [("coco", COCO17), ("crowdpose", CROWDPOSE14)])
 def test_real_photographs(name, skeleton):
     annotations = json.loads((SAMPLES / name / f"test_{name}.json").read_text())

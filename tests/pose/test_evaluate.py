@@ -7,7 +7,6 @@ import copy
 import dataclasses
 import io
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import pytest
 from faster_coco_eval import COCO, COCOeval_faster
 from pycocotools.coco import COCO as PublicCOCO
 from pycocotools.cocoeval import COCOeval
+from samples import SAMPLES, needs_samples
 
 from archsearch.data.scenes import scenes
 from archsearch.files import InputError
@@ -32,7 +32,6 @@ from archsearch.pose.evaluate import results_of as to_results
 from archsearch.pose.oks import average_precision
 from archsearch.skeleton import COCO17, CROWDPOSE14, Skeleton
 
-SAMPLES = Path(os.environ.get("ARCHSEARCH_SAMPLES", Path(__file__).parents[3] / "shared" / "samples"))
 COCO_FIGURES = ("ap", "ap50", "ap75", "ap_m", "ap_l", "ar", "ar50", "ar75", "ar_m", "ar_l")
 
 
@@ -466,8 +465,7 @@ def test_refuses_wrong_input():
         evaluate({}, [], COCO17)
 
 
-@pytest.mark.samples
-@pytest.mark.skipif(not SAMPLES.is_dir(), reason=f"no sample photographs at {SAMPLES} (ARCHSEARCH_SAMPLES)")
+@needs_samples
 @pytest.mark.parametrize(("name", "skeleton"), [("coco", COCO17), ("crowdpose", CROWDPOSE14)])
 def test_real_annotations_are_their_own_perfect_results(name, skeleton):
     annotations = json.loads((SAMPLES / name / f"test_{name}.json").read_text())

@@ -1,11 +1,21 @@
-"""The plot of MACs against latency."""
+"""MACs against latency: the plot, and the command that draws it of what it measures."""
 
 from __future__ import annotations
 
+import json
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from archsearch import cli
+from archsearch.costs import records as records_module
+from archsearch.costs.runtimes import Setting
+from archsearch.files import append_jsonl, read_jsonl
+from archsearch.nets.heads import Block, BottomUp, Deconv
+from archsearch.nets.hrnet import HRNet, Stage, Stem
+from archsearch.nets.zoo import arch_yaml
 from archsearch.report.latency_map import latency_map
 from archsearch.report.style import style
 
@@ -57,3 +67,84 @@ def test_ticks_are_plain_numbers(span: int) -> None:
     shown = [label.get_text() for label in figure.axes[0].get_xticklabels()]
     assert "1" in shown
     assert not any("$" in text for text in shown)
+
+
+# ---------------------------------------------------------------------------------------------------------- the command
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Any:
+    """``archsearch latency map`` of two small networks into ``out``: its exit code, output and error."""
+    monkeypatch.chdir(tmp_path)
+    one = (Block(),)
+    for name, width in (("a", 4), ("b", 6)):
+        head = BottomUp(deconvs=(Deconv(4, one),))
+        arch = HRNet("hrnet", (64, 64), (width, 8), Stem(4, 2, one), (Stage(1, (one, one)),), head)
+        Path(f"{name}.yaml").write_text(arch_yaml(arch))
+
+    def call(*args: object) -> tuple[int, str, str]:
+        words = ["latency", "map", "--zoo", "a.yaml", "--zoo", "b.yaml", "--repeats", 1, "--out", "out", *args]
+        monkeypatch.setattr(sys, "argv", ["archsearch", *map(str, words)])
+        with pytest.raises(SystemExit) as done:
+            cli.main()
+        out, err = capsys.readouterr()
+        return int(done.value.code or 0), out, err
+
+    return call
+
+
+LOG = Path("out/latency.jsonl")
+
+
+def test_the_same_command_goes_on(run: Any) -> None:
+    code, out, err = run("--json")
+    assert code == 0, err
+    before = LOG.read_text()
+    assert len(before.splitlines()) == 2
+    append_jsonl(LOG, {"kind": "latency", "name": "of latency measure", "threads": 7, "runtime": "torch-eager"})
+    code, again, err = run("--json")
+    assert code == 0, err
+    assert again == out
+    assert LOG.read_text().startswith(before)
+    assert len(read_jsonl(LOG)) == 3
+
+
+@pytest.mark.parametrize(
+    ("field", "there", "args"), [("threads", 1, ("--threads", 2)), ("dtype", "bfloat16", ()), ("device", "Old", ())]
+)
+def test_another_setting_is_refused(run: Any, field: str, there: Any, args: tuple[object, ...]) -> None:
+    assert run()[0] == 0
+    LOG.write_text("".join(json.dumps({**record, field: there}) + "\n" for record in read_jsonl(LOG)))
+    before = {path.name: path.read_bytes() for path in Path("out").iterdir()}
+    code, _, err = run(*args)
+    assert code == 2
+    (line,) = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert line.startswith(f"error: {LOG}: {field}: its torch-eager records are of {there}, these would be of ")
+    assert {path.name: path.read_bytes() for path in Path("out").iterdir()} == before
+
+
+def test_two_settings_of_one_runtime_are_refused(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As cpu and cuda are, which both have torch-eager."""
+    monkeypatch.setattr(records_module, "settings_for", lambda name, threads: [Setting(threads=len(name))])
+    code, _, err = run("--device", "cpu", "--device", "cuda")
+    assert code == 2
+    assert "both measured in torch-eager" in err
+    assert not Path("out").exists()
+
+
+def test_blocks_of_another_network_are_measured(run: Any) -> None:
+    def names() -> list[str]:
+        return [record["name"] for record in read_jsonl(LOG) if record["kind"] == "block_latency"]
+
+    assert run("--blocks-of", "a.yaml")[0] == 0
+    first = names()
+    assert first
+    assert set(first) == {"a.yaml"}
+    code, out, err = run("--blocks-of", "a.yaml", "--blocks-of", "b.yaml", "--json")
+    assert code == 0, err
+    assert names()[: len(first)] == first
+    assert set(names()[len(first) :]) == {"b.yaml"}
+    assert sum(kind["blocks"] for kind in json.loads(out)["blocks"]) == len(names())
+    code, _, err = run("--blocks-of", "a.yaml", "--threads", 2)
+    assert code == 2
+    assert "threads" in err

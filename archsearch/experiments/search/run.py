@@ -18,7 +18,7 @@ from archsearch.costs.passes import Plan as TablePlan
 from archsearch.costs.passes import make_table
 from archsearch.costs.records import settings_for
 from archsearch.costs.table import Table
-from archsearch.environment import choose_device, cores, environment
+from archsearch.environment import choose_device, cores
 from archsearch.experiments.candidates import supernet_folder, supernet_study
 from archsearch.experiments.search.latency import measure_front
 from archsearch.experiments.search.packages import make_packages
@@ -38,11 +38,11 @@ from archsearch.experiments.search.workers import (
 )
 from archsearch.experiments.supernet import SupernetStudy, run_supernet
 from archsearch.experiments.supernet import resolved as resolved_supernet
-from archsearch.files import InputError, write_json, write_text
+from archsearch.files import InputError
 from archsearch.jobs import run_jobs
 from archsearch.nets.onnx import PACKAGES
 from archsearch.nets.zoo import Arch, as_arch, load_arch
-from archsearch.runs import Run, study_text
+from archsearch.runs import Run, write_beginning
 from archsearch.search.afford import LATENCY, Costing, cost_of
 from archsearch.search.driver import enqueue
 from archsearch.search.parameters import Parameters
@@ -188,8 +188,7 @@ def _supernet(score: SupernetScore, run: Run, on_event: OnEvent, should_stop: Ca
     inner = Run(run.folder(TRAINING))
     settings = _supernet_study(score)
     if not (inner.path / "study.yaml").exists():
-        write_json(inner.path / "environment.json", environment())
-        write_text(inner.path / "study.yaml", study_text(resolved_supernet(settings)))
+        write_beginning(inner.path, resolved_supernet(settings))
     if not run_supernet(settings, inner, on_event=on_event, should_stop=should_stop):
         return None
     return supernet_folder(inner.path)

@@ -78,9 +78,11 @@ class Chart:
 
 
 def make_chart(
-    points: Sequence[Point], axis: Axis, label: str, *, together: bool = False, percent: bool = False, seed: int = 0
-) -> Chart:
-    """Everything that is drawn. ``label`` is what AP is called; ``percent``: AP from 0 to 100, as papers print it.
+    points: Sequence[Point], axis: Axis, label: str, *, together: bool = False, percent: bool = False, seed: int = 0,
+    left_out: Sequence[tuple[str, str]] = (),
+) -> Chart:  # fmt: skip
+    """Everything that is drawn. ``label`` is what AP is called; ``percent``: AP from 0 to 100, as papers print it;
+    ``left_out``: names of what has no AP to be a point, and why; points without a cost join them.
 
     Each series of a run has a front of its own, and the published models have one a protocol; ``together``: all points
     of a protocol compete for one. Raises ``InputError`` where no point has a value on the axis.
@@ -88,7 +90,7 @@ def make_chart(
     setting = axis_setting(points, axis) if axis.kind == "latency" else ""
     values = [axis_value(point, axis, setting) for point in points]
     kept = [i for i, value in enumerate(values) if not isinstance(value, str)]
-    left_out = [(points[i].name, value) for i, value in enumerate(values) if isinstance(value, str)]
+    left_out = [*left_out, *((points[i].name, value) for i, value in enumerate(values) if isinstance(value, str))]
     if not kept:
         raise InputError(f"no point has a value for --x {axis.kind}: {left_out[0][0]}: {left_out[0][1]}")
     chosen = [points[i] for i in kept]

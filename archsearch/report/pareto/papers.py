@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from archsearch.report.pareto.points import Point, Reading, read_latencies
+from archsearch.report.pareto.points import AP_FIELDS, Point, Reading, read_latencies
 from archsearch.report.published import Published, published, true_cost, unit
 from archsearch.space import fingerprint
 
@@ -25,7 +25,7 @@ def published_points(dataset: str, field: str, latencies: Sequence[Path] = ()) -
             readings += measured.get(fingerprint(model.arch), ())
         found.append(
             Point(
-                name=f"{model.series} {model.label}",
+                name=_name(model),
                 series=model.series,
                 protocol=model.protocol,
                 ap=value,
@@ -41,6 +41,16 @@ def published_points(dataset: str, field: str, latencies: Sequence[Path] = ()) -
             )
         )
     return found
+
+
+def unprinted(dataset: str, field: str) -> list[tuple[str, str]]:
+    """The models of which no such figure is printed, and why they are no points."""
+    found = [model for model in published(dataset) if getattr(model, field) is None]
+    return [(_name(model), f"{model.source} prints no {AP_FIELDS[field]}") for model in found]
+
+
+def _name(model: Published) -> str:
+    return f"{model.series} {model.label}"
 
 
 def _counted(model: Published) -> float:

@@ -14,7 +14,7 @@ from archsearch.report.published import Published
 from archsearch.report.tables import Difference
 from archsearch.space import fingerprint
 
-AP_FIELDS = ("ap", "ap50", "ap75")
+AP_FIELDS = {"ap": "AP", "ap50": "AP50", "ap75": "AP75"}  # and what each is called
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ import numpy as np
 
 from archsearch.files import InputError
 from archsearch.nets.zoo import Arch, as_arch, is_bottom_up, load_arch
-from archsearch.report.pareto.points import Point, Reading, read_latencies, reading_of
-from archsearch.report.pareto.same_data import check_same_data, series_names
+from archsearch.report.pareto.points import AP_FIELDS, Point, Reading, read_latencies, reading_of
+from archsearch.report.pareto.same_data import check_same_data, in_annotated_boxes, series_names
 from archsearch.report.tables import load_study, outcomes
 from archsearch.runs import Run
 from archsearch.search.uncertain import mean_interval
@@ -38,6 +38,9 @@ def points_of(runs: Sequence[Run], field: str, latencies: Sequence[Path] = ()) -
     for run, series in zip(runs, series_names(runs), strict=True):
         mine = [*_trained(run, series, field), *_candidates(run, series, field)]
         if not mine:
+            missing = unrecorded([run], field)
+            if missing:
+                raise InputError(f"{run.path}: none of its {len(missing)} candidates has {AP_FIELDS[field]} on record")
             study = load_study(run)
             command = _MAKERS.get(str(study.get("kind")), "shrink")
             name = study.get("name", "STUDY")
@@ -53,6 +56,7 @@ def _trained(run: Run, series: str, field: str) -> list[Point]:
     """Finished trainings, the seeds of a configuration as one point."""
     prices = {str(r["config"]): r for r in run.records("cost")}
     draws = {str(r["config"]): tuple(r.get("ap_draws", ())) for r in run.records("result")}
+    notes = ("AP is in annotated boxes, which no detector finds so well",) if in_annotated_boxes(run) else ()
     found = []
     for outcome in outcomes(run):
         arch = outcome.arch or _kept_arch(run, outcome.name, outcome.seeds[0])
@@ -74,6 +78,7 @@ def _trained(run: Run, series: str, field: str) -> list[Point]:
                 arch=arch,
                 difference=outcome.difference if exact else None,
                 ap_draws=draws.get(outcome.name, ()) if exact and len(outcome.seeds) == 1 else (),
+                notes=notes,
             )
         )
     return found
@@ -87,14 +92,11 @@ def _kept_arch(run: Run, name: str, seed: int) -> Arch | None:
 def _candidates(run: Run, series: str, field: str) -> list[Point]:
     """Evaluated architectures: the last record of each seed counts, several seeds make one point."""
     configurations = {record["fingerprint"]: record for record in run.records("shared")}
-    groups: dict[tuple[str, str], dict[int, dict[str, Any]]] = {}
-    for number, record in enumerate(run.records("candidate"), 1):
-        check_candidate(record, f"{run.metrics}, candidate {number}")
-        if record.get(field) is not None and "beaten_by" not in record:  # of these AP is only expected
-            key = (record["fingerprint"], record["source"])
-            groups.setdefault(key, {})[int(record.get("seed", 0))] = record
     found = []
-    for (mark, source), by_seed in groups.items():
+    for (mark, source), evaluated in _evaluated(run).items():
+        by_seed = {int(record.get("seed", 0)): record for record in evaluated if record.get(field) is not None}
+        if not by_seed:
+            continue  # one of those that are unrecorded
         record = list(by_seed.values())[-1]
         named = configurations.get(mark) if source == "supernet" else None
         values = [float(r[field]) for r in by_seed.values()]
@@ -107,7 +109,7 @@ def _candidates(run: Run, series: str, field: str) -> list[Point]:
         arch = as_arch(record["arch"])
         found.append(
             Point(
-                name=str(named["config"] if named else record.get("name") or _trial_name(record)),
+                name=_candidate_name(record, named),
                 series=f"{series}{SOURCES[source]}",
                 protocol="bottom-up" if is_bottom_up(arch) else "top-down",
                 ap=value,
@@ -126,6 +128,29 @@ def _candidates(run: Run, series: str, field: str) -> list[Point]:
     return found
 
 
+def unrecorded(runs: Sequence[Run], field: str) -> list[tuple[str, str]]:
+    """The evaluated architectures of runs that have no such figure on record, and why they are no points."""
+    reason = f"no {AP_FIELDS[field]} on record"
+    found = []
+    for run in runs:
+        configurations = {record["fingerprint"]: record for record in run.records("shared")}
+        for (mark, source), evaluated in _evaluated(run).items():
+            if all(record.get(field) is None for record in evaluated):
+                named = configurations.get(mark) if source == "supernet" else None
+                found.append((_candidate_name(evaluated[-1], named), reason))
+    return found
+
+
+def _evaluated(run: Run) -> dict[tuple[str, str], list[dict[str, Any]]]:
+    """The candidates of each architecture and source; without those beaten early, whose AP is only expected."""
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for number, record in enumerate(run.records("candidate"), 1):
+        check_candidate(record, f"{run.metrics}, candidate {number}")
+        if "beaten_by" not in record:
+            groups.setdefault((record["fingerprint"], record["source"]), []).append(record)
+    return groups
+
+
 def check_candidate(record: Mapping[str, Any], where: str) -> None:
     """Raises ``InputError`` where a record of kind ``candidate`` lacks a field that it must have."""
     for name in ("arch", "fingerprint", "ap", "macs", "params", "source"):
@@ -133,6 +158,10 @@ def check_candidate(record: Mapping[str, Any], where: str) -> None:
             raise InputError(f"{where}: no field {name}")
     if record["source"] not in SOURCES:
         raise InputError(f"{where}: source {record['source']!r} is not one of {', '.join(SOURCES)}")
+
+
+def _candidate_name(record: Mapping[str, Any], named: Mapping[str, Any] | None) -> str:
+    return str(named["config"] if named else record.get("name") or _trial_name(record))
 
 
 def _trial_name(record: Mapping[str, Any]) -> str:

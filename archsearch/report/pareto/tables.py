@@ -15,7 +15,7 @@ Row = dict[str, Any]
 
 
 def rows_of(chart: Chart, linked: Sequence[int] = ()) -> list[Row]:
-    """A row a point, the cheapest first; None: not known."""
+    """A row a point, the cheapest first; ``cost`` is what the axis shows, in its ``unit``. None: not known."""
     rows = []
     for i in np.argsort(chart.x, kind="stable").tolist():
         point = chart.points[i]
@@ -27,8 +27,9 @@ def rows_of(chart: Chart, linked: Sequence[int] = ()) -> list[Row]:
                 "ap": round(point.ap, 6),
                 "ap_low": point.low if own else None,
                 "ap_high": point.high if own else None,
-                chart.axis.kind: float(f"{chart.x[i]:.10g}"),
+                "cost": float(f"{chart.x[i]:.10g}"),
                 "unit": chart.x_unit,
+                "cost_of": chart.x_label,
                 "spread": float(2 * chart.x_spread[i]) or None,
                 "on_front": bool(chart.on_front[i]),
                 "probability": round(float(chart.probability[i]), 4),

@@ -8,6 +8,7 @@ from archsearch.report.pareto.points import Point
 
 WORTH_IT = 0.05  # the part of the doubt from which on a single measurement is recommended
 NAMED = 8  # members of a front that are named one by one
+NAMED_LEFT_OUT = 20  # points left out for one reason that are named one by one
 
 
 def caption(chart: Chart, *, together: bool = False) -> str:
@@ -27,11 +28,22 @@ def caption(chart: Chart, *, together: bool = False) -> str:
         )
     if any(p.shared for p in chart.points):
         parts.append("By the supernet: with the weights of one shared network, recalibrated and not trained further.")
-    for name, reason in chart.left_out:
-        parts.append(f"{name} is left out: {reason}.")
+    parts += _left_out_texts(chart)
     doubtful = [p.published for p in chart.points if p.published and p.published.note and chart.axis.kind != "latency"]
     parts += [f"{m.series} {m.label}: {m.note}." for m in doubtful]
     return " ".join(parts)
+
+
+def _left_out_texts(chart: Chart) -> list[str]:
+    """One sentence a reason."""
+    names: dict[str, list[str]] = {}
+    for name, reason in chart.left_out:
+        names.setdefault(reason, []).append(name)
+    return [
+        f"{listed(mine) if len(mine) <= NAMED_LEFT_OUT else f'{len(mine)} points'} "
+        f"{'is' if len(mine) == 1 else 'are'} left out: {reason}."
+        for reason, mine in names.items()
+    ]
 
 
 def _convention_text(chart: Chart) -> str:

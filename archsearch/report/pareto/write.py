@@ -17,18 +17,16 @@ from archsearch.report.pareto.architectures import file_name, shown_architecture
 from archsearch.report.pareto.axis import parse_axis
 from archsearch.report.pareto.chart import Chart, make_chart
 from archsearch.report.pareto.page import pareto_page
-from archsearch.report.pareto.papers import macs_row, published_points
+from archsearch.report.pareto.papers import macs_row, published_points, unprinted
 from archsearch.report.pareto.plot import WIDTHS_IN, front_figure
 from archsearch.report.pareto.points import AP_FIELDS
-from archsearch.report.pareto.records import points_of
+from archsearch.report.pareto.records import points_of, unrecorded
 from archsearch.report.pareto.same_data import check_published, study_of
 from archsearch.report.pareto.search_plots import search_figures
 from archsearch.report.pareto.tables import Row, rows_of
 from archsearch.report.pareto.words import alt_text, caption
 from archsearch.report.published import DATASETS, published
 from archsearch.runs import Run
-
-FIELD_NAMES = {"ap": "AP", "ap50": "AP50", "ap75": "AP75"}
 
 
 @dataclass(frozen=True)
@@ -94,10 +92,13 @@ def chart_of(request: Request) -> Chart:
     if request.published is not None:
         check_published(request.runs, request.published)
     points = points_of(request.runs, request.y, request.latencies)
+    left_out = unrecorded(request.runs, request.y)
     if request.published is not None:
         points += published_points(request.published, request.y, request.latencies)
+        left_out += unprinted(request.published, request.y)
     return make_chart(
-        points, axis, _label(request), together=request.together, percent=request.published is not None
+        points, axis, _label(request), together=request.together, percent=request.published is not None,
+        left_out=left_out,
     )  # fmt: skip
 
 
@@ -107,7 +108,7 @@ def _label(request: Request) -> str:
         label = f"AP ({DATASETS[request.published]} {split})"
     else:
         label = ap_label(study_of(request.runs[0]))
-    return label.replace("AP", FIELD_NAMES[request.y], 1)
+    return label.replace("AP", AP_FIELDS[request.y], 1)
 
 
 def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -167,8 +167,9 @@ def test_rows_hold_every_point_the_cheapest_first(shrinking: tuple[Run, Path]) -
         rows = list(csv.DictReader(file))
     assert [row["name"] for row in rows] == ["shrink3", "shrink2", "shrink1", "baseline"]
     assert [row["on_front"] for row in rows] == ["True", "True", "True", "False"]
-    assert [float(row["latency"]) for row in rows] == [6.03, 7.18, 7.42, 9.81]
+    assert [float(row["cost"]) for row in rows] == [6.03, 7.18, 7.42, 9.81]
     assert rows[0]["unit"] == "ms"
+    assert rows[0]["cost_of"] == "latency (ms), A processor <2 GHz>, torch-eager, batch 1, 1 thread"
     assert 0 < float(rows[3]["probability"]) < 0.5
 
 

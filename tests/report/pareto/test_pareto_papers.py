@@ -8,7 +8,9 @@ from archsearch.costs.macs import CONVENTIONS
 from archsearch.files import InputError
 from archsearch.report.pareto.axis import parse_axis
 from archsearch.report.pareto.chart import make_chart
-from archsearch.report.pareto.papers import published_points
+from archsearch.report.pareto.papers import published_points, unprinted
+from archsearch.report.pareto.words import caption
+from archsearch.report.pareto.write import Request, chart_of
 from archsearch.report.published import DATASETS, published, true_cost, unit
 from archsearch.space import fingerprint
 
@@ -62,6 +64,24 @@ def test_what_cannot_be_converted_is_left_out_with_the_reason() -> None:
     assert own.x[[p.series == "OpenPose" for p in own.points]] == pytest.approx([9.0])
     assert [part.name for part in own.fronts] == ["published models, top-down", "published models, bottom-up"]
     assert {p.protocol for p in own.points if p.series in ("HRNet", "Lite-HRNet")} == {"top-down"}
+
+
+@pytest.mark.parametrize("field", ["ap50", "ap75"])
+def test_every_model_without_the_figure_is_left_out_by_name(field: str) -> None:
+    drawn, missing = published_points("crowdpose", field), unprinted("crowdpose", field)
+    assert [p.name for p in drawn] == ["HigherHRNet W48"]
+    assert len(drawn) + len(missing) == len(published("crowdpose")) == 16
+    name = field.upper()
+    assert missing[0] == ("HigherHRNet W24", f"LitePose README (CVPR 2022) prints no {name}")
+    assert unprinted("crowdpose", "ap") == []
+    chart = chart_of(Request((), published="crowdpose", y=field))
+    assert list(chart.left_out) == missing
+    words = caption(chart)
+    assert (
+        "HigherHRNet W24, EfficientHRNet H1, LitePose XS, LitePose S, LitePose M and LitePose L are left out: "
+        f"LitePose README (CVPR 2022) prints no {name}."
+    ) in words
+    assert f"are left out: LitePose slides p.10 prints no {name}." in words
 
 
 def test_published_latency_is_of_one_device() -> None:

@@ -14,8 +14,9 @@ from archsearch.report.pareto.axis import parse_axis
 from archsearch.report.pareto.chart import make_chart
 from archsearch.report.pareto.hover import details_of
 from archsearch.report.pareto.plot import front_figure
-from archsearch.report.pareto.records import points_of
+from archsearch.report.pareto.records import points_of, unrecorded
 from archsearch.report.pareto.words import caption, full_name
+from archsearch.report.pareto.write import Request, chart_of
 
 
 def test_points_of_a_shrinking_run(tmp_path: Path) -> None:
@@ -110,6 +111,24 @@ def test_an_empty_run_says_what_to_run(tmp_path: Path) -> None:
     run = make_run(tmp_path / "empty", finished=())
     with pytest.raises(InputError, match="run first: archsearch shrink gradual_shrinking --resume"):
         points_of([run], "ap")
+
+
+def test_candidates_without_the_figure_are_left_out_with_the_reason(tmp_path: Path) -> None:
+    run = make_search(tmp_path / "run", count=30)
+    records = run.records("candidate")
+    with pytest.raises(InputError, match="run: none of its 30 candidates has AP75 on record"):
+        points_of([run], "ap75")
+    for record in records[:2]:
+        run.record(**{**record, "ap75": 0.2})
+    run.record(**{**records[0], "ap75": None})  # of the evaluations the last that has it counts
+    run.record(**{**records[2], "beaten_by": 0.1})
+    assert [p.name for p in points_of([run], "ap75")] == ["trial 0", "trial 1"]
+    missing = unrecorded([run], "ap75")
+    assert missing == [(f"trial {i}", "no AP75 on record") for i in range(2, 30)]
+    assert unrecorded([run], "ap") == []
+    chart = chart_of(Request((run,), y="ap75"))
+    assert list(chart.left_out) == missing
+    assert "28 points are left out: no AP75 on record." in caption(chart)
 
 
 @pytest.mark.parametrize("field", ["ap", "macs", "fingerprint", "source"])
