@@ -99,13 +99,13 @@ class AssistedSampler(BaseSampler):
     ``startup``: trials before the predictor is asked for the first time; it is fitted again after ``refit`` more.
     """
 
-    def __init__(self, evolution: Evolution, startup: int = 16, refit: int = 4, seed: int = 0) -> None:
+    def __init__(self, evolution: Evolution, startup: int = 10, refit: int = 4, seed: int = 0) -> None:
         self._evolution, self._problem, self._startup, self._refit = evolution, evolution.problem, startup, refit
         self._rng = np.random.default_rng([seed, 1])  # goes on where it is asked again for the same trial
 
     @classmethod
     def shared(
-        cls, problem: Problem, *, startup: int = 16, refit: int = 4, population: int = 32, generations: int = 8,
+        cls, problem: Problem, *, startup: int = 10, refit: int = 4, population: int = 32, generations: int = 8,
         mutation: float = 0.08,
     ) -> dict[str, Any]:  # fmt: skip
         """The arguments of all samplers of one search. Raises ``ValueError`` where they make no sense."""
