@@ -96,7 +96,8 @@ class Evolution:
 class AssistedSampler(BaseSampler):
     """Predictor-assisted search.
 
-    ``startup``: trials before the predictor is asked for the first time; it is fitted again after ``refit`` more.
+    ``startup``: trials before the predictor is asked for the first time; it is fitted again after ``refit`` more, or a
+    tenth more where that is more.
     """
 
     def __init__(self, evolution: Evolution, startup: int = 10, refit: int = 4, seed: int = 0) -> None:
@@ -126,7 +127,7 @@ class AssistedSampler(BaseSampler):
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """The next architecture."""
-        rng, trials = self._rng, study.get_trials(deepcopy=False)
+        rng, trials = self._rng, study._get_trials(deepcopy=False, use_cache=True)
         done = finished(trials)
         if len(done) < self._startup:
             return self._problem.parameters.of(self._spread(trial.number, rng), rng)
@@ -148,7 +149,10 @@ class AssistedSampler(BaseSampler):
     def _best(self, done: Sequence[FrozenTrial], taken: set[Arch], rng: np.random.Generator) -> Arch:
         """Of what evolution has seen, what would enlarge the true front the most if a member were right."""
         known = self._problem.losses(done)
-        seen = self._evolution(done[: len(done) - (len(done) - self._startup) % self._refit])
+        fitted = self._startup
+        while (step := max(self._refit, fitted // 10)) <= len(done) - fitted:
+            fitted += step
+        seen = self._evolution(done[:fitted])
         expected = seen.losses(int(rng.integers(len(seen.aps_KN))))
         senses: list[Sense] = ["min"] * known.shape[1]
         free = np.array([i for i, arch in enumerate(seen.archs) if arch not in taken], int)

@@ -126,7 +126,9 @@ class Worker:
         with signing(self.study, trial._trial_id, self.me, self.plan.beat_s, self._look_around):
             try:
                 self._patiently(lambda: trial.set_user_attr(WORKER, str(self.me)))
-                trials = self._trials()
+                trials = self._patiently(
+                    lambda: self.study._get_trials(deepcopy=False, use_cache=True)
+                )  # as samplers do
                 if sum(t.number < trial.number and t.state != TrialState.FAIL for t in trials) >= self.plan.trials:
                     self._fail(trial, "surplus: another worker was faster")
                     return
