@@ -179,9 +179,9 @@ def _package(study: SearchStudy, run: Run, problem: Problem, name: str, record: 
     alone = results.get(record["fingerprint"]) if record["source"] == "alone" else None
     after = trained or alone or record
     run.record(
-        "package", name=name, made=_made(study, name, record), trial=record["trial"],
-        fingerprint=record["fingerprint"], arch=record["arch"],
-        arch_hw=list(model.arch.input_hw), images_seen=None if trained is None else trained["images_seen"],
+        "package", name=name, made=_made(study, name, record), config=trained and trained["config"],
+        trial=record["trial"], fingerprint=record["fingerprint"], arch=record["arch"],
+        arch_hw=list(model.arch.input_hw), images_seen=trained and trained["images_seen"],
         budget=study.budgets[name], budget_of=study.budgets_of, ap=after["ap"], ap_low=after.get("ap_low"),
         ap_high=after.get("ap_high"), search_ap=record["ap"], source=record["source"],
         fine_tuned=trained is not None, params=counted.params,

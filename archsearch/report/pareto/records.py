@@ -57,6 +57,9 @@ def _trained(run: Run, series: str, field: str) -> list[Point]:
     prices = {str(r["config"]): r for r in run.records("cost")}
     draws = {str(r["config"]): tuple(r.get("ap_draws", ())) for r in run.records("result")}
     notes = ("AP is in annotated boxes, which no detector finds so well",) if in_annotated_boxes(run) else ()
+    models: dict[str, list[str]] = {}  # what came out of a search, by the training that made it
+    for package in {record["name"]: record for record in run.records("package")}.values():
+        models.setdefault(str(package.get("config")), []).append(str(package["name"]).upper())
     found = []
     for outcome in outcomes(run):
         arch = outcome.arch or _kept_arch(run, outcome.name, outcome.seeds[0])
@@ -65,7 +68,7 @@ def _trained(run: Run, series: str, field: str) -> list[Point]:
         exact = field == "ap"
         found.append(
             Point(
-                name=outcome.name,
+                name=", ".join(models.get(outcome.name, [outcome.name])),
                 series=series,
                 protocol="top-down" if arch is not None and not is_bottom_up(arch) else "bottom-up",
                 ap=value,

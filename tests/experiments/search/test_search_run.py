@@ -25,6 +25,7 @@ from archsearch.experiments.search.run import resolved, run_search
 from archsearch.experiments.search.study import SearchStudy
 from archsearch.files import InputError, read_jsonl
 from archsearch.nets.zoo import load_arch
+from archsearch.report.pareto.write import Request, chart_of
 from archsearch.report.search import write_report
 from archsearch.runs import Run, study_text
 from archsearch.search.pareto import front
@@ -150,6 +151,8 @@ def test_supernet_to_models(tmp_path: Path) -> None:
     assert (run.path / "metrics.jsonl").read_text() == before
     rows = write_report(run)
     assert {row["model"] for row in rows} == {"s", "l"}
+    drawn = [point.name for point in chart_of(Request((run,))).points if not point.shared]
+    assert sorted(", ".join(drawn).split(", ")) == ["L", "S"]
     card = (run.path / "packages" / "s" / "README.md").read_text()
     for words in ("AP on embedded scenes", "ptflops 0.6", "latency, median of 2", "seed 0", "fine-tuned on 16 images"):
         assert words in card
