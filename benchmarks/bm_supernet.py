@@ -5,7 +5,8 @@ Run: python benchmarks/bm_supernet.py [SPACE ...] [--subnets 8] [--rounds 30] [-
 Both take the same images with the same weights (the loss is checked to be equal, bit for bit) and do a whole step:
 gradients to none, forward in training mode, loss, backward, clipping and AdamW. One thread, channels_last, seconds of
 the processor. The two run by turns, in an order that alternates; shown are medians and the median of the ratio within
-each turn with its 95 % interval (bootstrap). ``--size`` replaces the input size of every architecture.
+each turn with its 95 % interval (bootstrap). The last column leaves clipping and AdamW out: they go over the supernet's
+whole weights, once for all sub-nets of a training step. ``--size`` replaces the input size of every architecture.
 """
 
 from __future__ import annotations
@@ -42,28 +43,37 @@ class Step:
         self.optimizer = torch.optim.AdamW(parameter_groups(net, SETTINGS.weight_decay), lr=0.0)
 
     def __call__(self, batch: Batch) -> Tensor:
+        loss = self.gradients(batch)
+        self.update()
+        return loss
+
+    def gradients(self, batch: Batch) -> Tensor:
         self.optimizer.zero_grad(set_to_none=True)
         images = batch.images_N3HW.contiguous(memory_format=torch.channels_last)
         outputs = self.net(images) if self.arch is None else self.net(images, self.arch)
         targets = Targets(batch.joints_NPJ3, batch.masks_NHW, batch.size_hw, SETTINGS.loss)
         loss = bottom_up_loss(outputs, targets).total
         loss.backward()  # type: ignore[no-untyped-call]
+        return loss.detach()
+
+    def update(self) -> None:
         torch.nn.utils.clip_grad_norm_(self.net.parameters(), SETTINGS.clip_norm)
         self.optimizer.step()
-        return loss.detach()
 
 
 def compared(shared: Step, alone: Step, batch: Batch, rounds: int) -> np.ndarray:
-    """(rounds, 2) seconds of the processor: the supernet's step, the stand-alone network's."""
+    """(rounds, 2, 2) seconds of the processor: the supernet's step, the stand-alone network's; gradients, update."""
     steps = (shared, alone)
     assert torch.equal(shared(batch), alone(batch)), "the two do not compute the same"
-    times = np.zeros((rounds, 2))
+    times = np.zeros((rounds, 2, 2))
     for turn in range(-2, rounds):
         for which in (0, 1) if turn % 2 else (1, 0):
             start = time.process_time()
-            steps[which](batch)
+            steps[which].gradients(batch)
+            between = time.process_time()
+            steps[which].update()
             if turn >= 0:
-                times[turn, which] = time.process_time() - start
+                times[turn, which] = between - start, time.process_time() - between
     return times
 
 
@@ -84,7 +94,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     print(f"{cpu_name()}, torch {torch.__version__}, batch {options.batch}, {options.rounds} rounds")
-    print(f"{'sub-net':40}{'MMACs':>8}{'shared ms':>11}{'alone ms':>10}{'ratio':>8}   95 %")
+    print(f"{'sub-net':40}{'MMACs':>8}{'shared ms':>11}{'alone ms':>10}{'ratio':>8}   95 %             without update")
     for name in options.spaces:
         skeleton = load_skeleton("coco17")
         space = of_joints(load_space(name), len(skeleton))
@@ -92,7 +102,8 @@ def main() -> None:
         costs, rng = CostModel(space), np.random.default_rng(0)
         archs = {"largest": space.fill(lambda _, options: extreme(options, largest=True))}
         archs |= {f"random {k}": space.sample(rng) for k in range(options.subnets)}
-        medians = []
+        medians: list[float] = []
+        bare: list[float] = []
         for label, arch in archs.items():
             size_px = options.size or min(arch.input_hw)
             data = scenes(options.batch, size_px, 0, skeleton, "easy")
@@ -101,15 +112,20 @@ def main() -> None:
             )
             alone = extract(net, arch).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
             times = compared(Step(net, arch), Step(alone, None), batch, options.rounds)
-            ratios = times[:, 0] / times[:, 1]
+            whole, passes = times.sum(2), times[:, :, 0]
+            ratios = whole[:, 0] / whole[:, 1]
             low, high = interval(ratios)
-            ours, theirs = np.median(times, 0) * 1e3
+            ours, theirs = np.median(whole, 0) * 1e3
             medians.append(float(np.median(ratios)))
+            bare.append(float(np.median(passes[:, 0] / passes[:, 1])))
             macs = costs(arch, (size_px, size_px)).macs / 1e6
             line = f"{name + ' ' + label:40}{macs:8.1f}{ours:11.1f}{theirs:10.1f}{medians[-1]:8.3f}"
-            print(f"{line}   {low:.3f} to {high:.3f}", flush=True)
+            print(f"{line}   {low:.3f} to {high:.3f}{bare[-1]:10.3f}", flush=True)
         if options.subnets:
-            print(f"{name}: largest {medians[0]:.3f}, median of random ones {statistics.median(medians[1:]):.3f}")
+            print(
+                f"{name}: largest {medians[0]:.3f}, median of random ones {statistics.median(medians[1:]):.3f}", end=""
+            )
+            print(f"; without the update {bare[0]:.3f}, {statistics.median(bare[1:]):.3f}, most {max(bare[1:]):.3f}")
 
 
 if __name__ == "__main__":
