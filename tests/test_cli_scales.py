@@ -1,13 +1,11 @@
 """``archsearch eval`` and ``predict`` with several scales, and on images that only a server can judge."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from archsearch import cli
 from archsearch.data.coco import load_coco
 from archsearch.data.scenes import scenes, write_scenes
 from archsearch.files import InputError
@@ -25,21 +23,6 @@ PLAIN: dict[str, Any] = {
     "stages": [{"modules": 1, "branches": [[], []]}],
     "head": {"kind": "bottom_up", "deconvs": [{"width": 4}]},
 }
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Any:
-    """A command's exit code, standard output and standard error."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*args: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["archsearch", *map(str, args)])
-        with pytest.raises(SystemExit) as done:
-            cli.main()
-        out, err = capsys.readouterr()
-        return int(done.value.code or 0), out, err
-
-    return call
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """``archsearch train|eval|predict`` of top-down networks, as a user meets them."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,6 @@ import numpy as np
 import pytest
 from samples import SAMPLES, needs_samples
 
-from archsearch import cli
 from archsearch.data.coco import load_coco
 from archsearch.data.persons import annotated_persons
 from archsearch.data.scenes import scenes, write_scenes
@@ -29,22 +27,6 @@ PLAIN: dict[str, Any] = {
     "head": {"kind": "top_down"},
 }
 ARCH = as_arch(PLAIN)
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Any:
-    """A command's exit code, standard output and standard error."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("ARCHSEARCH_CACHE", str(tmp_path / "cache"))
-
-    def call(*args: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["archsearch", *map(str, args)])
-        with pytest.raises(SystemExit) as done:
-            cli.main()
-        out, err = capsys.readouterr()
-        return int(done.value.code or 0), out, err
-
-    return call
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ import torch
 from torch import Tensor
 
 import archsearch
-from archsearch import cli
 from archsearch.data.scenes import scenes, write_scenes
 from archsearch.files import InputError
 from archsearch.nets import onnx
@@ -33,20 +31,6 @@ from archsearch.train.pretrained import take_weights
 ONE = (Block(),)
 ARCH = HRNet("hrnet", (64, 64), (4, 6), Stem(4, 2, ONE), (Stage(1, (ONE, ONE)),), BottomUp(deconvs=(Deconv(4, ONE),)))
 TOP_DOWN = dataclasses.replace(ARCH, head=TopDown())
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
-    """A command's exit code, standard output and standard error."""
-
-    def call(*args: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["archsearch", *map(str, args)])
-        with pytest.raises(SystemExit) as done:
-            cli.main()
-        out, err = capsys.readouterr()
-        return int(done.value.code or 0), out, err
-
-    return call
 
 
 def official(arch: Any) -> dict[str, Tensor]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from archsearch import cli
 from archsearch.costs import records as records_module
 from archsearch.costs.runtimes import Setting
 from archsearch.files import append_jsonl, read_jsonl
@@ -73,24 +72,16 @@ def test_ticks_are_plain_numbers(span: int) -> None:
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Any:
+def run(run: Any) -> Any:
     """``archsearch latency map`` of two small networks into ``out``: its exit code, output and error."""
-    monkeypatch.chdir(tmp_path)
     one = (Block(),)
     for name, width in (("a", 4), ("b", 6)):
         head = BottomUp(deconvs=(Deconv(4, one),))
         arch = HRNet("hrnet", (64, 64), (width, 8), Stem(4, 2, one), (Stage(1, (one, one)),), head)
         Path(f"{name}.yaml").write_text(arch_yaml(arch))
 
-    def call(*args: object) -> tuple[int, str, str]:
-        words = ["latency", "map", "--zoo", "a.yaml", "--zoo", "b.yaml", "--repeats", 1, "--out", "out", *args]
-        monkeypatch.setattr(sys, "argv", ["archsearch", *map(str, words)])
-        with pytest.raises(SystemExit) as done:
-            cli.main()
-        out, err = capsys.readouterr()
-        return int(done.value.code or 0), out, err
-
-    return call
+    words = ("--zoo", "a.yaml", "--zoo", "b.yaml", "--repeats", 1, "--out", "out")
+    return partial(run, "latency", "map", *words)
 
 
 LOG = Path("out/latency.jsonl")

@@ -140,7 +140,10 @@ def test_training_lowers_the_loss(data: Dataset, tmp_path: Path) -> None:
 
 def test_images_without_people_train(data: Dataset, tmp_path: Path) -> None:
     empty = [dataclasses.replace(i, joints_PJ3=i.joints_PJ3[:0], boxes_P4=i.boxes_P4[:0]) for i in data.images]
-    run(dataclasses.replace(data, images=tuple(empty)), tmp_path, settings())
+    trained = weights(run(dataclasses.replace(data, images=tuple(empty)), tmp_path, settings()))
+    before = weights(first())
+    assert all(bool(tensor.isfinite().all()) for tensor in trained.values())
+    assert any(not torch.equal(tensor, before[name]) for name, tensor in trained.items())
 
 
 def test_learning_rates_follow_the_schedules() -> None:
