@@ -19,7 +19,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial
 
 from archsearch.nets.zoo import Arch
-from archsearch.search.pareto import Floats, Sense, front, hypervolume, ranks
+from archsearch.search.pareto import Floats, Sense, gains, ranks
 from archsearch.search.predictor import Features, Predictor
 from archsearch.search.problem import Problem, finished
 
@@ -52,6 +52,17 @@ class Evolution:
         self.dearest = np.array(problem.costs(problem.space.largest()))
         self._population, self._generations, self._mutation = population, generations, mutation
         self._kept: tuple[int, Seen] | None = None
+        self._looked_at: set[int] = set()  # trials, by their identity in the storage
+        self._taken: set[Arch] = set()
+
+    def taken(self, trials: Sequence[FrozenTrial]) -> set[Arch]:
+        """The architectures of all trials that have their parameters."""
+        parameters = self.problem.parameters
+        for trial in trials:
+            if trial._trial_id not in self._looked_at and len(trial.params) == len(parameters.distributions):
+                self._looked_at.add(trial._trial_id)
+                self._taken.add(parameters.arch(trial.params))
+        return self._taken
 
     def __call__(self, done: Sequence[FrozenTrial]) -> Seen:
         """What is seen on the grounds of these trials."""
@@ -131,9 +142,7 @@ class AssistedSampler(BaseSampler):
         done = finished(trials)
         if len(done) < self._startup:
             return self._problem.parameters.of(self._spread(trial.number, rng), rng)
-        asked = [t for t in trials if len(t.params) == len(self._problem.parameters.distributions)]
-        taken = {self._problem.parameters.arch(t.params) for t in asked}
-        return self._problem.parameters.of(self._best(done, taken, rng), rng)
+        return self._problem.parameters.of(self._best(done, self._evolution.taken(trials), rng), rng)
 
     def _spread(self, number: int, rng: np.random.Generator) -> Arch:
         """A random architecture whose first cost has its place in a sequence that fills the range evenly."""
@@ -159,7 +168,10 @@ class AssistedSampler(BaseSampler):
         if not len(free):
             return self._problem.space.sample(rng)
         best = free[np.argsort(ranks(expected[free], senses), kind="stable")[:TRIED]]
-        chosen: Arch = seen.archs[best[int(np.argmax(_gains(expected[best], known, self._evolution.dearest, senses)))]]
+        # Up to the costs of the largest architecture, not to the largest known ones: what costs more than all that was
+        # evaluated would never seem worth a trial.
+        end = np.concatenate((np.zeros(1), np.maximum(known[:, 1:].max(0), self._evolution.dearest) * (1 + 1e-9)))
+        chosen: Arch = seen.archs[best[int(np.argmax(gains(expected[best], known, end, senses)))]]
         return chosen
 
     def sample_independent(
@@ -167,13 +179,3 @@ class AssistedSampler(BaseSampler):
     ) -> Any:
         """Never asked for: every parameter is sampled at once."""
         raise ValueError(f"{param_name} is not a parameter of the space")
-
-
-def _gains(candidates_CM: Floats, known_NM: Floats, dearest: Floats, senses: Sequence[Sense]) -> list[float]:
-    """The hypervolume of what is known with each candidate, up to the costs of the largest architecture.
-
-    Not up to the largest known ones: what costs more than all that was evaluated would never seem worth a trial.
-    """
-    end = np.concatenate((np.zeros(1), np.maximum(known_NM[:, 1:].max(0), dearest) * (1 + 1e-9)))
-    best = known_NM[front(known_NM, senses)]
-    return [hypervolume(np.vstack((best, row)), end, senses) for row in candidates_CM]

@@ -187,15 +187,15 @@ class Worker:
 
     def _tell(self, trial: optuna.Trial, values: list[float] | None, state: TrialState | None) -> None:
         def told() -> None:
-            # Where it was given back meanwhile and nobody took it up, it is ours again; else nothing happens.
             while True:
-                self.study._storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING)
                 try:
-                    self.study.tell(trial.number, values, state, skip_if_finished=True)
+                    self.study.tell(trial, values, state, skip_if_finished=True)
                     return
                 except ValueError:
                     if self.study._storage.get_trial(trial._trial_id).state != TrialState.WAITING:
                         raise
+                # It was given back meanwhile and nobody has taken it up: it is ours again, if none is faster now.
+                self.study._storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING)
 
         self._patiently(told)
 

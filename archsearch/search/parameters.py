@@ -34,10 +34,10 @@ class Parameters:
 
     def arch(self, params: Mapping[str, Any]) -> Arch:
         """The architecture of a trial. Raises ``ValueError`` where a parameter is missing or not an option."""
-        for path in self.distributions:
-            if path not in params:
-                raise ValueError(f"no value for {path}")
-        return self._built(tuple(params[path] for path in self.distributions))
+        try:
+            return self._built(tuple(map(params.__getitem__, self.distributions)))
+        except KeyError as missing:
+            raise ValueError(f"no value for {missing.args[0]}") from None
 
     def _build(self, values: tuple[Any, ...]) -> Arch:
         chosen = {path: options[0] for path, options in self.options.items() if len(options) == 1}

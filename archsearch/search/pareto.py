@@ -120,6 +120,28 @@ def hypervolume_over(values_NM: ArrayLike, reference_M: ArrayLike, senses: Seque
     return np.cumsum(gained_N)
 
 
+def gains(candidates_CM: ArrayLike, known_NM: ArrayLike, reference_M: ArrayLike, senses: Sequence[Sense]) -> Floats:
+    """(C,) the hypervolume that each candidate alone would add to that of the known points.
+
+    Raises ``ValueError`` as :func:`minimised`.
+    """
+    candidates, known = minimised(candidates_CM, senses), minimised(known_NM, senses)
+    reference = minimised(np.asarray(reference_M, dtype=np.float64)[None], senses)[0]
+    known = known[(known < reference).all(axis=1)]
+    if len(reference) != 2:
+        gained = np.zeros(len(candidates))
+        for i in np.flatnonzero((candidates < reference).all(axis=1)):
+            gained[i] = _exclusive(candidates[i], known, reference)
+        return gained
+    # A candidate's share of the columns between the front's steps, from what the front reaches there down to it.
+    known = _distinct(known)[0]
+    steps = known[_front_by_blocks(known)]
+    edges = np.concatenate(([-np.inf], steps[:, 0], reference[:1]))
+    levels = np.concatenate((reference[1:], steps[:, 1]))
+    widths_CF = edges[1:] - np.maximum(edges[:-1], candidates[:, :1])
+    return (np.maximum(widths_CF, 0) * np.maximum(levels - candidates[:, 1:], 0)).sum(1)  # type: ignore[no-any-return]
+
+
 def attainment(runs: Sequence[ArrayLike], attained_by: int, senses: tuple[Sense, Sense]) -> Floats:
     """(K, 2) corners of the surface that ``attained_by`` of the runs reach, sorted by the first objective.
 

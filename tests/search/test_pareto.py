@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from archsearch.search.pareto import Sense, attainment, front, hypervolume, hypervolume_over, minimised, ranks
+from archsearch.search.pareto import Sense, attainment, front, gains, hypervolume, hypervolume_over, minimised, ranks
 
 Floats = NDArray[np.float64]
 
@@ -80,6 +80,17 @@ def test_hypervolume_over_evaluations_is_that_of_every_prefix(problem: tuple[Flo
     values = values * [1 if sense == "min" else -1 for sense in senses]
     expected = [cells_covered(values[: i + 1], senses) for i in range(len(values))]
     assert hypervolume_over(values, reference(senses), senses).tolist() == pytest.approx(expected)
+
+
+@given(problems(), st.data())
+@settings(max_examples=200, deadline=None)
+def test_gains_are_differences_of_hypervolumes(problem: tuple[Floats, list[Sense]], data: st.DataObject) -> None:
+    values, senses = problem
+    known = values[: data.draw(st.integers(0, len(values)))]
+    end = [float(data.draw(st.integers(1, 6)) if sense == "min" else data.draw(st.integers(-1, 4))) for sense in senses]
+    before = hypervolume(known, end, senses)
+    expected = [hypervolume(np.vstack((known, row)), end, senses) - before for row in values]
+    assert gains(values, known, end, senses).tolist() == pytest.approx(expected)
 
 
 def test_points_beyond_the_reference_add_nothing() -> None:
