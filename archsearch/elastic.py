@@ -34,10 +34,10 @@ def leading(tensor: Tensor, dim: int, whole: Parts, used: Parts) -> Tensor:
     """
     if used == whole:
         return tensor
+    if len(used) == len(whole) == 1 and used[0] <= whole[0]:
+        return tensor.narrow(dim, 0, used[0])
     if len(used) != len(whole) or any(u > w for u, w in zip(used, whole, strict=True)):
         raise ValueError(f"channels {used} do not fit into a layer with {whole}")
-    if len(whole) == 1:
-        return tensor.narrow(dim, 0, used[0])
     pieces = torch.split(tensor, list(whole), dim)
     return torch.cat([piece.narrow(dim, 0, u) for piece, u in zip(pieces, used, strict=True)], dim)
 

@@ -31,6 +31,7 @@ from archsearch.train.settings import TrainSettings
 from archsearch.train.subnets import extreme
 from archsearch.train.supernet import of_joints
 
+SUBNETS = 4  # of a step, as embedded_supernet has it
 SETTINGS = TrainSettings.model_validate({"preset": "fast", "images": 1})
 
 
@@ -94,7 +95,9 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     print(f"{cpu_name()}, torch {torch.__version__}, batch {options.batch}, {options.rounds} rounds")
-    print(f"{'sub-net':40}{'MMACs':>8}{'shared ms':>11}{'alone ms':>10}{'ratio':>8}   95 %             without update")
+    print(
+        f"{'sub-net':40}{'MMACs':>8}{'shared ms':>11}{'alone ms':>10}{'ratio':>8}   95 %             no update   of four"
+    )
     for name in options.spaces:
         skeleton = load_skeleton("coco17")
         space = of_joints(load_space(name), len(skeleton))
@@ -104,6 +107,7 @@ def main() -> None:
         archs |= {f"random {k}": space.sample(rng) for k in range(options.subnets)}
         medians: list[float] = []
         bare: list[float] = []
+        shares: list[float] = []
         for label, arch in archs.items():
             size_px = options.size or min(arch.input_hw)
             data = scenes(options.batch, size_px, 0, skeleton, "easy")
@@ -118,14 +122,15 @@ def main() -> None:
             ours, theirs = np.median(whole, 0) * 1e3
             medians.append(float(np.median(ratios)))
             bare.append(float(np.median(passes[:, 0] / passes[:, 1])))
+            share = passes[:, 0] + times[:, 0, 1] / SUBNETS
+            shares.append(float(np.median(share / whole[:, 1])))
             macs = costs(arch, (size_px, size_px)).macs / 1e6
             line = f"{name + ' ' + label:40}{macs:8.1f}{ours:11.1f}{theirs:10.1f}{medians[-1]:8.3f}"
-            print(f"{line}   {low:.3f} to {high:.3f}{bare[-1]:10.3f}", flush=True)
+            print(f"{line}   {low:.3f} to {high:.3f}{bare[-1]:10.3f}{shares[-1]:10.3f}", flush=True)
         if options.subnets:
-            print(
-                f"{name}: largest {medians[0]:.3f}, median of random ones {statistics.median(medians[1:]):.3f}", end=""
-            )
-            print(f"; without the update {bare[0]:.3f}, {statistics.median(bare[1:]):.3f}, most {max(bare[1:]):.3f}")
+            for text, found in (("step", medians), ("without the update", bare), ("as one of four", shares)):
+                middle = statistics.median(found[1:])
+                print(f"{name}, {text}: largest {found[0]:.3f}, random ones {middle:.3f}, at most {max(found[1:]):.3f}")
 
 
 if __name__ == "__main__":
