@@ -112,15 +112,25 @@ class Probe:
         """The number of elements."""
         return math.prod(self.shape)
 
-    def record(self, shape: Sequence[int], kind: str, shared: bool = False, **fields: Any) -> Probe:
-        """A probe of ``shape``, with the operator that made it on the record.
+    def record(
+        self, shape: Shape, kind: str, shared: bool = False, *, macs: int = 0, at_output: int = 0, bias: int = 0,
+        variant: str = "", module: bool = False, params: int = 0, form: Shape = (), weight: int = 0, torchstat: int = 0,
+    ) -> Probe:  # fmt: skip
+        """A probe of ``shape``, with the operator that made it on the record; the rest are fields of :class:`Op`.
 
         ``shared``: it has the same storage as this one (a view, or an operator in place).
         """
-        ops = self.ops
-        path = ops.path if isinstance(ops, Record) else ""
-        ops.append(Op(kind, math.prod(shape), math.prod(self.shape), path=path, **fields))
-        return Probe(shape, ops, self.storage if shared else None)
+        ops, elements = self.ops, math.prod(shape)
+        path, storage = "", self.storage
+        if isinstance(ops, Record):
+            path = ops.path
+            if not shared:
+                storage = Storage(ops.memory, BYTES * elements)
+        ops.append(
+            Op(kind, elements, math.prod(self.shape), macs, at_output, bias, variant, module, params, form, weight,
+               path, torchstat)
+        )  # fmt: skip
+        return Probe(shape, ops, storage)
 
     def __add__(self, other: Any) -> Probe:
         return _binary("add", self, other)
@@ -166,7 +176,8 @@ def _binary(kind: str, x: Any, other: Any, in_place: bool = False) -> Probe:
     return probe.record(shape, kind, in_place)
 
 
-def _pair(value: Any) -> tuple[int, int]:
+def pair(value: Any) -> tuple[int, int]:
+    """A number for height and width alike, or one for each, as torch takes sizes."""
     return (value, value) if isinstance(value, int) else (int(value[0]), int(value[1]))
 
 
@@ -178,7 +189,7 @@ def _conv2d(
     n, c, h, w = x.shape
     if inputs * groups != c:
         raise ValueError(f"a convolution of {inputs * groups} channels is given {c}")
-    (sh, sw), (ph, pw), (dh, dw) = _pair(stride), _pair(padding), _pair(dilation)
+    (sh, sw), (ph, pw), (dh, dw) = pair(stride), pair(padding), pair(dilation)
     oh = (h + 2 * ph - dh * (kh - 1) - 1) // sh + 1
     ow = (w + 2 * pw - dw * (kw - 1) - 1) // sw + 1
     if oh < 1 or ow < 1:
@@ -199,7 +210,7 @@ def _conv_transpose2d(
     n, c, h, w = x.shape
     if inputs != c:
         raise ValueError(f"a transposed convolution of {inputs} channels is given {c}")
-    (sh, sw), (ph, pw), (oph, opw) = _pair(stride), _pair(padding), _pair(output_padding)
+    (sh, sw), (ph, pw), (oph, opw) = pair(stride), pair(padding), pair(output_padding)
     oh, ow = (h - 1) * sh - 2 * ph + kh + oph, (w - 1) * sw - 2 * pw + kw + opw
     elements = n * outputs * groups * oh * ow
     weights = inputs * outputs * kh * kw
@@ -241,20 +252,20 @@ def _interpolate(
         fh, fw = scale_factor if isinstance(scale_factor, tuple | list) else (scale_factor, scale_factor)
         oh, ow = math.floor(h * fh), math.floor(w * fw)
     else:
-        oh, ow = _pair(size)
+        oh, ow = pair(size)
     # torch.nn.Upsample, which counters of modules see, scales by a factor; these networks call the function by size.
     return x.record((n, c, oh, ow), "upsample", variant=mode, module=scale_factor is not None, torchstat=n * oh * ow)
 
 
 def _adaptive_avg_pool2d(x: Probe, output_size: Any) -> Probe:
-    (n, c, h, w), (oh, ow) = x.shape, _pair(output_size)
+    (n, c, h, w), (oh, ow) = x.shape, pair(output_size)
     # torch.nn.AdaptiveAvgPool2d(1), which counters of modules see; these networks call the function with two sizes.
     is_module, seen = output_size == 1, n * c * (h + 1) * (w + 1)
     return x.record((n, c, oh, ow), "pool", variant="adaptive", module=is_module, torchstat=seen)
 
 
 def _avg_pool2d(x: Probe, kernel_size: Any) -> Probe:
-    (n, c, h, w), (kh, kw) = x.shape, _pair(kernel_size)
+    (n, c, h, w), (kh, kw) = x.shape, pair(kernel_size)
     return x.record((n, c, h // kh, w // kw), "average")
 
 

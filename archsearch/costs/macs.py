@@ -20,7 +20,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from archsearch.costs.sketch import parameters, sketch, uncollected
+from archsearch.costs.sketch import elements, sketch, uncollected
 from archsearch.costs.trace import Trace
 from archsearch.nets.zoo import Arch, as_arch
 from archsearch.probe import Op, Probe
@@ -44,6 +44,7 @@ class Cost:
     peak_activation_bytes: int = 0
 
 
+@uncollected()
 def cost(name_or_arch: str | Path | Arch, input_hw: tuple[int, int] | None = None, joints: int | None = None) -> Cost:
     """The cost of an architecture at ``input_hw`` (None: its own), for ``joints`` joints (None: its own).
 
@@ -54,14 +55,16 @@ def cost(name_or_arch: str | Path | Arch, input_hw: tuple[int, int] | None = Non
     return tally(ops, params, ops.memory.peak)
 
 
+@uncollected()
 def trace(arch: Arch, input_hw: tuple[int, int] | None = None, joints: int | None = None) -> tuple[Trace, int]:
     """The record of one forward of one image, and the number of parameters. Raises ``ValueError`` as :func:`cost`."""
     height, width = checked_hw(arch, input_hw)
-    with uncollected():
-        net = sketch(arch, joints)
-        with Trace(net) as ops:
-            net(Probe((1, 3, height, width), ops))
-        return ops, parameters(net)
+    net = sketch(arch, joints)
+    with Trace(net) as ops:
+        net(Probe((1, 3, height, width), ops))
+    params = elements(ops.modules.values())
+    ops.modules.clear()
+    return ops, params
 
 
 def checked_hw(arch: Arch, input_hw: tuple[int, int] | None) -> tuple[int, int]:

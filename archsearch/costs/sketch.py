@@ -1,8 +1,9 @@
 """Networks without weights, made quickly: what a cost is counted on.
 
-Most of the time that it takes to make a network on the meta device goes into parameters that nobody will read. Within
-:func:`sketching`, torch's convolutions and batch normalisations get the fields that their ``forward`` reads and empty
-meta tensors for weights, nothing else. The modules around them, and every ``forward``, are the network's own.
+Most of the time that it takes to make a network on the meta device goes into what nobody will read: parameters, hooks,
+checks of everything that is assigned. Within :func:`sketching`, modules share one empty set of hooks and take what they
+are given unchecked; torch's 2d convolutions and batch normalisations get the fields that a ``forward`` reads and empty
+meta tensors for weights, nothing else. The constructors of the network, and every ``forward``, are its own.
 """
 
 from __future__ import annotations
@@ -10,16 +11,17 @@ from __future__ import annotations
 import functools
 import gc
 import threading
-from collections.abc import Callable, Iterator
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
-from torch.nn.modules.conv import _ConvNd
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from archsearch.nets.zoo import Arch, build
+from archsearch.probe import pair
 
 _lock = threading.RLock()
 
@@ -35,22 +37,24 @@ def sketch(arch: Arch, joints: int | None = None) -> nn.Module:
 
 @contextmanager
 def sketching() -> Iterator[None]:
-    """Within the block, layers that this thread makes have no weights; other threads' are as ever."""
+    """Within the block, modules that this thread makes are sketches; other threads' are as ever."""
     with _lock:
-        owner, conv, norm = threading.get_ident(), _ConvNd.__init__, _NormBase.__init__
-        _ConvNd.__init__ = _only_in(owner, _init_conv, conv)  # type: ignore[method-assign]
-        _NormBase.__init__ = _only_in(owner, _init_norm, norm)  # type: ignore[method-assign]
+        owner, real = threading.get_ident(), [vars(kind)[name] for kind, name, _ in _SKETCHED]
         try:
+            for (kind, name, sketched), method in zip(_SKETCHED, real, strict=True):
+                setattr(kind, name, _only_in(owner, sketched, method))
             yield
         finally:
-            _ConvNd.__init__, _NormBase.__init__ = conv, norm  # type: ignore[method-assign]
+            for (kind, name, _), method in zip(_SKETCHED, real, strict=True):
+                setattr(kind, name, method)
 
 
 @contextmanager
 def uncollected() -> Iterator[None]:
     """Within the block Python does not look for garbage: the thousands of objects of a network hold none.
 
-    Each search goes through all of torch's objects and takes longer than a small network's whole cost.
+    Each search goes through all of torch's objects and takes longer than a small network's whole cost. Best around a
+    whole function, ``@uncollected()``: what it made is gone when Python counts again, and no search follows either.
     """
     was_on = gc.isenabled()
     gc.disable()
@@ -63,7 +67,12 @@ def uncollected() -> Iterator[None]:
 
 def parameters(net: nn.Module) -> int:
     """The number of parameters: the sum of their elements."""
-    return sum(p.numel() for module in walk(net).values() for p in module._parameters.values() if p is not None)
+    return elements(walk(net).values())
+
+
+def elements(modules: Iterable[nn.Module]) -> int:
+    """The number of elements of the parameters that these modules themselves have."""
+    return sum(p.numel() for module in modules for p in module._parameters.values() if p is not None)
 
 
 def walk(net: nn.Module) -> dict[str, nn.Module]:
@@ -75,46 +84,107 @@ def walk(net: nn.Module) -> dict[str, nn.Module]:
             if child is not None:
                 below = f"{path}.{name}" if path else name
                 found[below] = child
-                rest.append((below, child))
+                if child._modules:
+                    rest.append((below, child))
     return found
+
+
+# ------------------------------------------------------------------------------------ what stands for torch's own code
 
 
 def _only_in(owner: int, sketched: Callable[..., None], real: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(real)
-    def init(self: Any, *args: Any, **kwargs: Any) -> None:
+    def method(self: Any, *args: Any, **kwargs: Any) -> None:
         (sketched if threading.get_ident() == owner else real)(self, *args, **kwargs)
 
-    return init
+    return method
 
 
-def _init_conv(
-    self: Any, inputs: int, outputs: int, kernel: tuple[int, ...], stride: Any, padding: Any, dilation: Any,
-    transposed: bool, output_padding: Any, groups: int, bias: bool, padding_mode: str, *_: Any, **__: Any,
-) -> None:  # fmt: skip
-    nn.Module.__init__(self)
-    a, b = (inputs, outputs // groups) if transposed else (outputs, inputs // groups)
-    self._parameters.update(weight=_empty((a, b, *kernel)), bias=_empty((outputs,)) if bias else None)
+class _NoHooks(OrderedDict[int, Any]):
+    """The hooks of every sketched module: there are none."""
+
+    def __setitem__(self, key: int, hook: Any) -> NoReturn:
+        raise TypeError("a sketch of a network takes no hooks")
+
+
+_HOOKS = dict.fromkeys((name for name, value in vars(nn.Module()).items() if type(value) is OrderedDict), _NoHooks())
+_real_setattr = nn.Module.__setattr__
+
+
+def _init(self: nn.Module) -> None:
     self.__dict__.update(
-        training=False, in_channels=inputs, out_channels=outputs, kernel_size=kernel, stride=stride, padding=padding,
-        dilation=dilation, transposed=transposed, output_padding=output_padding, groups=groups,
+        _HOOKS, training=False, _parameters={}, _buffers={}, _modules={}, _non_persistent_buffers_set=set(),
+        _is_full_backward_hook=None,
+    )  # fmt: skip
+
+
+def _setattr(self: nn.Module, name: str, value: Any) -> None:
+    """To where torch puts it; what is seldom assigned torch puts there itself."""
+    fields = self.__dict__
+    if isinstance(value, nn.Module):
+        fields.pop(name, None)
+        fields["_modules"][name] = value
+    elif isinstance(value, Tensor) or ("_modules" in fields and (name in fields["_modules"] or name in fields["_parameters"] or name in fields["_buffers"])):
+        _real_setattr(self, name, value)
+    else:
+        object.__setattr__(self, name, value)
+
+
+def _add_module(self: nn.Module, name: str, module: nn.Module | None) -> None:
+    self._modules[name] = module
+
+
+def _conv(
+    self: Any, in_channels: int, out_channels: int, kernel_size: Any, stride: Any = 1, padding: Any = 0,
+    dilation: Any = 1, groups: int = 1, bias: bool = True, padding_mode: str = "zeros", *_: Any, **__: Any,
+) -> None:  # fmt: skip
+    kernel = pair(kernel_size)
+    _init(self)
+    self._parameters.update(
+        weight=_empty((out_channels, in_channels // groups, *kernel)), bias=_empty((out_channels,)) if bias else None
+    )
+    self.__dict__.update(
+        in_channels=in_channels, out_channels=out_channels, kernel_size=kernel, stride=pair(stride),
+        padding=pair(padding), dilation=pair(dilation), transposed=False, output_padding=(0, 0), groups=groups,
         padding_mode=padding_mode,
     )  # fmt: skip
 
 
-def _init_norm(self: Any, features: int, eps: float = 1e-5, momentum: float = 0.1, *_: Any, **__: Any) -> None:
-    nn.Module.__init__(self)
-    self._parameters.update(weight=_empty((features,)), bias=_empty((features,)))
-    self._buffers.update(running_mean=_statistics(features), running_var=_statistics(features))
+def _transposed(
+    self: Any, in_channels: int, out_channels: int, kernel_size: Any, stride: Any = 1, padding: Any = 0,
+    output_padding: Any = 0, groups: int = 1, bias: bool = True, dilation: Any = 1, padding_mode: str = "zeros",
+    *_: Any, **__: Any,
+) -> None:  # fmt: skip
+    _conv(self, in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode)
+    self._parameters["weight"] = _empty((in_channels, out_channels // groups, *self.kernel_size))
+    self.__dict__.update(transposed=True, output_padding=pair(output_padding))
+
+
+def _norm(
+    self: Any, num_features: int, eps: float = 1e-5, momentum: float = 0.1, affine: bool = True,
+    track_running_stats: bool = True, *_: Any, **__: Any,
+) -> None:  # fmt: skip
+    _init(self)
+    of_all = _empty((num_features,))
+    learned, counted = of_all if affine else None, of_all if track_running_stats else None
+    self._parameters.update(weight=learned, bias=learned)
+    self._buffers.update(running_mean=counted, running_var=counted)
     self.__dict__.update(
-        training=False, num_features=features, eps=eps, momentum=momentum, affine=True, track_running_stats=True
+        num_features=num_features, eps=eps, momentum=momentum, affine=affine, track_running_stats=track_running_stats
     )
 
 
+@functools.lru_cache(maxsize=4096)
 def _empty(shape: tuple[int, ...]) -> Tensor:
+    """One for all weights of that shape: they are never written to."""
     return torch.empty(shape, device="meta")
 
 
-@functools.lru_cache(maxsize=1024)
-def _statistics(features: int) -> Tensor:
-    """One for all layers of that width: they are never written to."""
-    return _empty((features,))
+_SKETCHED: tuple[tuple[Any, str, Callable[..., None]], ...] = (
+    (nn.Module, "__init__", _init),
+    (nn.Module, "__setattr__", _setattr),
+    (nn.Module, "add_module", _add_module),
+    (nn.Conv2d, "__init__", _conv),
+    (nn.ConvTranspose2d, "__init__", _transposed),
+    (_BatchNorm, "__init__", _norm),
+)
