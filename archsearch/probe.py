@@ -9,7 +9,9 @@ Shapes: N batch, C channels, H and W height and width.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -113,8 +115,9 @@ class Probe:
         return math.prod(self.shape)
 
     def record(
-        self, shape: Shape, kind: str, shared: bool = False, *, macs: int = 0, at_output: int = 0, bias: int = 0,
-        variant: str = "", module: bool = False, params: int = 0, form: Shape = (), weight: int = 0, torchstat: int = 0,
+        self, shape: Sequence[int], kind: str, shared: bool = False, *, macs: int = 0, at_output: int = 0,
+        bias: int = 0, variant: str = "", module: bool = False, params: int = 0, form: Shape = (), weight: int = 0,
+        torchstat: int = 0,
     ) -> Probe:  # fmt: skip
         """A probe of ``shape``, with the operator that made it on the record; the rest are fields of :class:`Op`.
 
@@ -165,20 +168,28 @@ class Probe:
 def _binary(kind: str, x: Any, other: Any, in_place: bool = False) -> Probe:
     probe = x if isinstance(x, Probe) else other
     shape = probe.shape
-    shapes = [tuple(v.shape) for v in (x, other) if isinstance(v, Probe | Tensor)]
-    if any(found != shape for found in shapes):
-        try:
-            shape = torch.broadcast_shapes(*shapes)  # type: ignore[no-untyped-call]
-        except RuntimeError:
-            raise ValueError(f"shapes {shapes[0]} and {shapes[1]} do not {kind}") from None
+    if isinstance(x, Probe | Tensor) and isinstance(other, Probe | Tensor) and x.shape != other.shape:
+        shape = _broadcast(kind, tuple(x.shape), tuple(other.shape))
     if in_place and shape != probe.shape:
-        raise ValueError(f"shapes {shapes[0]} and {shapes[1]} do not {kind} in place")
+        raise ValueError(f"shapes {tuple(x.shape)} and {tuple(other.shape)} do not {kind} in place")
     return probe.record(shape, kind, in_place)
+
+
+def _broadcast(kind: str, x: Shape, other: Shape) -> Shape:
+    """The shape of what is computed from two tensors element by element: of two lengths one is 1, or they are equal."""
+    dims = max(len(x), len(other))
+    pairs = list(zip((1,) * (dims - len(x)) + x, (1,) * (dims - len(other)) + other, strict=True))
+    if any(a != b and 1 not in (a, b) for a, b in pairs):
+        raise ValueError(f"shapes {x} and {other} do not {kind}")
+    return tuple([b if a == 1 else a for a, b in pairs])
 
 
 def pair(value: Any) -> tuple[int, int]:
     """A number for height and width alike, or one for each, as torch takes sizes."""
-    return (value, value) if isinstance(value, int) else (int(value[0]), int(value[1]))
+    if isinstance(value, int):
+        return value, value
+    height, width = value
+    return height, width
 
 
 def _conv2d(
@@ -311,3 +322,28 @@ RULES: dict[Any, Callable[..., Any]] = {
     torch.cat: _cat,
     F.interpolate: _interpolate,
 }
+
+_lock = threading.RLock()
+_functional: Any = F
+
+
+@contextmanager
+def direct_rules() -> Iterator[None]:
+    """Within the block what ``torch.nn.functional`` is asked of a probe goes straight to its rule.
+
+    Else torch first looks for arguments that override its functions, and which of them comes first, for longer than
+    the rule takes. One thread at a time; what other threads compute meanwhile goes torch's own way.
+    """
+    with _lock:
+        real = _functional.handle_torch_function  # what its functions call when an argument overrides them
+
+        def handle(func: Callable[..., Any], relevant: Any, *args: Any, **kwargs: Any) -> Any:
+            if args and type(args[0]) is Probe and func in RULES:
+                return RULES[func](*args, **kwargs)
+            return real(func, relevant, *args, **kwargs)
+
+        _functional.handle_torch_function = handle
+        try:
+            yield
+        finally:
+            _functional.handle_torch_function = real

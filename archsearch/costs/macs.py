@@ -20,10 +20,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from archsearch.costs.sketch import elements, sketch, uncollected
-from archsearch.costs.trace import Trace
+from archsearch.costs.sketch import bare, uncollected
+from archsearch.costs.trace import follow
 from archsearch.nets.zoo import Arch, as_arch
-from archsearch.probe import Op, Probe
+from archsearch.probe import Op, Probe, Record, direct_rules
 
 CONVENTIONS = ("true", "fvcore", "thop", "ptflops_0_6", "hrnet_summary", "hrnet_gi", "torchstat_mi")
 
@@ -56,14 +56,13 @@ def cost(name_or_arch: str | Path | Arch, input_hw: tuple[int, int] | None = Non
 
 
 @uncollected()
-def trace(arch: Arch, input_hw: tuple[int, int] | None = None, joints: int | None = None) -> tuple[Trace, int]:
+def trace(arch: Arch, input_hw: tuple[int, int] | None = None, joints: int | None = None) -> tuple[Record, int]:
     """The record of one forward of one image, and the number of parameters. Raises ``ValueError`` as :func:`cost`."""
     height, width = checked_hw(arch, input_hw)
-    net = sketch(arch, joints)
-    with Trace(net) as ops:
+    net, ops = bare(arch, joints), Record()
+    params = follow(net, ops)
+    with direct_rules():
         net(Probe((1, 3, height, width), ops))
-    params = elements(ops.modules.values())
-    ops.modules.clear()
     return ops, params
 
 

@@ -1,8 +1,8 @@
 """Networks without weights, made quickly: what a cost is counted on.
 
 Most of the time that it takes to make a network on the meta device goes into what nobody will read: parameters, hooks,
-checks of everything that is assigned. Within :func:`sketching`, modules share one empty set of hooks and take what they
-are given unchecked; torch's 2d convolutions and batch normalisations get the fields that a ``forward`` reads and empty
+checks of everything that is assigned. Within :func:`sketching`, modules have no hooks and take what they are given
+unchecked; torch's 2d convolutions and batch normalisations get the fields that a ``forward`` reads and empty
 meta tensors for weights, nothing else. The constructors of the network, and every ``forward``, are its own.
 """
 
@@ -12,9 +12,9 @@ import functools
 import gc
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +31,18 @@ def sketch(arch: Arch, joints: int | None = None) -> nn.Module:
 
     Raises ``ValueError`` as :func:`archsearch.build` does.
     """
+    net = bare(arch, joints)
+    for module in walk(net).values():
+        module.__dict__.update({name: kind() for name, kind in _HOOKS.items()})
+    return net
+
+
+def bare(arch: Arch, joints: int | None = None) -> nn.Module:
+    """A :func:`sketch` whose modules have no place for hooks, so that torch cannot call them: to be followed.
+
+    See :func:`archsearch.costs.trace.follow`. Dictionaries of hooks take more time and memory than all the rest.
+    Raises as :func:`sketch` does.
+    """
     with sketching():
         return build(arch, joints=joints)
 
@@ -42,7 +54,7 @@ def sketching() -> Iterator[None]:
         owner, real = threading.get_ident(), [vars(kind)[name] for kind, name, _ in _SKETCHED]
         try:
             for (kind, name, sketched), method in zip(_SKETCHED, real, strict=True):
-                setattr(kind, name, _only_in(owner, sketched, method))
+                setattr(kind, name, sketched(owner, method))
             yield
         finally:
             for (kind, name, _), method in zip(_SKETCHED, real, strict=True):
@@ -67,12 +79,7 @@ def uncollected() -> Iterator[None]:
 
 def parameters(net: nn.Module) -> int:
     """The number of parameters: the sum of their elements."""
-    return elements(walk(net).values())
-
-
-def elements(modules: Iterable[nn.Module]) -> int:
-    """The number of elements of the parameters that these modules themselves have."""
-    return sum(p.numel() for module in modules for p in module._parameters.values() if p is not None)
+    return sum(p.numel() for module in walk(net).values() for p in module._parameters.values() if p is not None)
 
 
 def walk(net: nn.Module) -> dict[str, nn.Module]:
@@ -91,43 +98,50 @@ def walk(net: nn.Module) -> dict[str, nn.Module]:
 
 # ------------------------------------------------------------------------------------ what stands for torch's own code
 
+Method = Callable[..., None]
 
-def _only_in(owner: int, sketched: Callable[..., None], real: Callable[..., None]) -> Callable[..., None]:
-    @functools.wraps(real)
-    def method(self: Any, *args: Any, **kwargs: Any) -> None:
-        (sketched if threading.get_ident() == owner else real)(self, *args, **kwargs)
+# What torch's constructor gives a module besides dictionaries of what it holds.
+_HOOKS = {name: type(value) for name, value in vars(nn.Module()).items() if type(value) is OrderedDict}
+
+
+def _instead(sketched: Method) -> Callable[[int, Method], Method]:
+    """What makes the method that is ``sketched`` for one thread and ``real`` for all others."""
+
+    def replacing(owner: int, real: Method) -> Method:
+        @functools.wraps(real)
+        def method(self: nn.Module, *args: Any, **kwargs: Any) -> None:
+            (sketched if threading.get_ident() == owner else real)(self, *args, **kwargs)
+
+        return method
+
+    return replacing
+
+
+def _setattr(owner: int, real: Method) -> Method:
+    """As :func:`_instead`, without the steps between: it is called more often than all others together."""
+
+    def method(self: nn.Module, name: str, value: Any) -> None:
+        fields = self.__dict__
+        if threading.get_ident() != owner or isinstance(value, Tensor):
+            real(self, name, value)
+        elif isinstance(value, nn.Module):
+            fields.pop(name, None)
+            fields["_modules"][name] = value
+        elif "_modules" in fields and (
+            name in fields["_modules"] or name in fields["_parameters"] or name in fields["_buffers"]
+        ):
+            real(self, name, value)
+        else:
+            object.__setattr__(self, name, value)
 
     return method
 
 
-class _NoHooks(OrderedDict[int, Any]):
-    """The hooks of every sketched module: there are none."""
-
-    def __setitem__(self, key: int, hook: Any) -> NoReturn:
-        raise TypeError("a sketch of a network takes no hooks")
-
-
-_HOOKS = dict.fromkeys((name for name, value in vars(nn.Module()).items() if type(value) is OrderedDict), _NoHooks())
-_real_setattr = nn.Module.__setattr__
-
-
 def _init(self: nn.Module) -> None:
-    self.__dict__.update(
-        _HOOKS, training=False, _parameters={}, _buffers={}, _modules={}, _non_persistent_buffers_set=set(),
-        _is_full_backward_hook=None,
-    )  # fmt: skip
-
-
-def _setattr(self: nn.Module, name: str, value: Any) -> None:
-    """To where torch puts it; what is seldom assigned torch puts there itself."""
     fields = self.__dict__
-    if isinstance(value, nn.Module):
-        fields.pop(name, None)
-        fields["_modules"][name] = value
-    elif isinstance(value, Tensor) or ("_modules" in fields and (name in fields["_modules"] or name in fields["_parameters"] or name in fields["_buffers"])):
-        _real_setattr(self, name, value)
-    else:
-        object.__setattr__(self, name, value)
+    fields["training"], fields["_is_full_backward_hook"] = False, None
+    fields["_parameters"], fields["_buffers"], fields["_modules"] = {}, {}, {}
+    fields["_non_persistent_buffers_set"] = set()
 
 
 def _add_module(self: nn.Module, name: str, module: nn.Module | None) -> None:
@@ -138,11 +152,10 @@ def _conv(
     self: Any, in_channels: int, out_channels: int, kernel_size: Any, stride: Any = 1, padding: Any = 0,
     dilation: Any = 1, groups: int = 1, bias: bool = True, padding_mode: str = "zeros", *_: Any, **__: Any,
 ) -> None:  # fmt: skip
-    kernel = pair(kernel_size)
     _init(self)
-    self._parameters.update(
-        weight=_empty((out_channels, in_channels // groups, *kernel)), bias=_empty((out_channels,)) if bias else None
-    )
+    kernel = pair(kernel_size)
+    weight = _empty((out_channels, in_channels // groups, *kernel))
+    self._parameters.update(weight=weight, bias=_empty((out_channels,)) if bias else None)
     self.__dict__.update(
         in_channels=in_channels, out_channels=out_channels, kernel_size=kernel, stride=pair(stride),
         padding=pair(padding), dilation=pair(dilation), transposed=False, output_padding=(0, 0), groups=groups,
@@ -161,12 +174,12 @@ def _transposed(
 
 
 def _norm(
-    self: Any, num_features: int, eps: float = 1e-5, momentum: float = 0.1, affine: bool = True,
+    self: Any, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True,
     track_running_stats: bool = True, *_: Any, **__: Any,
 ) -> None:  # fmt: skip
     _init(self)
-    of_all = _empty((num_features,))
-    learned, counted = of_all if affine else None, of_all if track_running_stats else None
+    row = _empty((num_features,))
+    learned, counted = row if affine else None, row if track_running_stats else None
     self._parameters.update(weight=learned, bias=learned)
     self._buffers.update(running_mean=counted, running_var=counted)
     self.__dict__.update(
@@ -180,11 +193,11 @@ def _empty(shape: tuple[int, ...]) -> Tensor:
     return torch.empty(shape, device="meta")
 
 
-_SKETCHED: tuple[tuple[Any, str, Callable[..., None]], ...] = (
-    (nn.Module, "__init__", _init),
+_SKETCHED: tuple[tuple[Any, str, Callable[[int, Method], Method]], ...] = (
+    (nn.Module, "__init__", _instead(_init)),
     (nn.Module, "__setattr__", _setattr),
-    (nn.Module, "add_module", _add_module),
-    (nn.Conv2d, "__init__", _conv),
-    (nn.ConvTranspose2d, "__init__", _transposed),
-    (_BatchNorm, "__init__", _norm),
+    (nn.Module, "add_module", _instead(_add_module)),
+    (nn.Conv2d, "__init__", _instead(_conv)),
+    (nn.ConvTranspose2d, "__init__", _instead(_transposed)),
+    (_BatchNorm, "__init__", _instead(_norm)),
 )

@@ -1,4 +1,7 @@
-"""The record of one forward: every operator, the module that called it, and the memory that activations take."""
+"""Which module ran every operator of a forward: some counters count a stored module once, and a breakdown needs names.
+
+:func:`follow` is for one forward of a network that is thrown away, :func:`named` for modules that are kept.
+"""
 
 from __future__ import annotations
 
@@ -8,50 +11,45 @@ from typing import Any
 
 from torch import nn
 
-from archsearch.costs.sketch import walk
 from archsearch.probe import Record
 
 
-class Trace(Record):
-    """A :class:`~archsearch.probe.Record` that knows the module of every operator. A context around the forward.
+def follow(net: nn.Module, record: Record) -> int:
+    """Make every module of a network say on the record that it runs; back comes the number of its parameters.
 
-    Some counters count a stored module once, however often it is called, and a breakdown needs names. Within the
-    context each module is of a class that says on the record that it runs, and goes straight to its ``forward``: hooks
-    are not run. All that it has lies in one dictionary, where Python finds it at once; ``nn.Module`` searches three.
+    The network is good for nothing else afterwards. Calls go straight to ``forward``: hooks are not run. Weights and
+    children are put among a module's own fields, where Python finds them at once; where they are kept, ``nn.Module``
+    finds each by way of an exception.
     """
-
-    def __init__(self, net: nn.Module) -> None:
-        super().__init__()
-        self.modules = walk(net)
-        self._before: list[tuple[nn.Module, type[nn.Module], dict[str, Any]]] = []
-
-    def __enter__(self) -> Trace:
-        for path, module in self.modules.items():
-            fields = module.__dict__
-            held = {**fields, **fields["_parameters"], **fields["_buffers"], **fields["_modules"]}
-            self._before.append((module, type(module), fields))
-            _become(module, _traced(type(module)), {**held, "_record": self, "_path": path})
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for module, kind, fields in self._before:
-            _become(module, kind, fields)
-        self._before.clear()
-
-
-def _become(module: nn.Module, kind: type[nn.Module], fields: dict[str, Any]) -> None:
-    object.__setattr__(module, "__class__", kind)  # past nn.Module's own, which looks for weights in all that is set
-    object.__setattr__(module, "__dict__", fields)
+    params, rest = 0, [("", net)]
+    kind: Any
+    while rest:
+        path, module = rest.pop()
+        fields = module.__dict__
+        if "_runs" in fields:  # it is in several places, and goes by one of them
+            continue
+        children, weights, buffers = fields["_modules"], fields["_parameters"], fields["_buffers"]
+        if children:
+            fields.update(children)
+            above = f"{path}." if path else ""
+            rest += [(above + name, child) for name, child in children.items() if child is not None]
+        if weights:
+            fields.update(weights)
+            params += sum([weight.numel() for weight in weights.values() if weight is not None])
+        if buffers:
+            fields.update(buffers)
+        fields["_runs"], kind = (record, path), type(module)
+        object.__setattr__(module, "__class__", _followed(kind))  # nn.Module's own checks what is set
+    return params
 
 
 @functools.cache
-def _traced(kind: Any) -> Any:
+def _followed(kind: Any) -> Any:
     """The same kind of module, whose calls are on the record."""
 
     def call(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        fields = module.__dict__
-        record = fields["_record"]
-        before, record.path = record.path, fields["_path"]
+        record, path = module.__dict__["_runs"]
+        before, record.path = record.path, path
         try:
             return module.forward(*args, **kwargs)
         finally:

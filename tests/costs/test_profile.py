@@ -16,9 +16,9 @@ from archsearch.costs.breakdown import By, breakdown, part_of
 from archsearch.costs.check import compare
 from archsearch.costs.macs import tally, trace
 from archsearch.costs.sketch import parameters, sketch, sketching, walk
-from archsearch.costs.trace import Trace
+from archsearch.costs.trace import follow
 from archsearch.nets.zoo import load_arch
-from archsearch.probe import Probe
+from archsearch.probe import Probe, Record
 
 NAMES = ("litepose-xs", "higherhrnet-w18-shrink3", "small-hrnet-w16", "litehrnet-18", "efficienthrnet-h4")
 
@@ -86,17 +86,79 @@ def test_only_the_thread_that_asks_makes_sketches() -> None:
         made.append(nn.Conv2d(2, 2, 1))
     made.append(nn.Conv2d(2, 2, 1))
     assert [conv.weight.is_meta for conv in made] == [False, True, False]
+    assert ["_forward_hooks" in vars(conv) for conv in made] == [True, False, True]
 
 
-def test_a_trace_leaves_the_network_as_it_was() -> None:
-    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
-    with Trace(net) as ops:
-        net(Probe((1, 3, 8, 8), ops))
-    assert [op.path for op in ops] == ["0", "1"]
-    assert all("forward" not in module.__dict__ for module in net.modules())
-    with Trace(net), pytest.raises(ValueError):
-        net(Probe((1, 4, 8, 8), []))
-    assert all("forward" not in module.__dict__ for module in net.modules())
+def test_a_sketch_is_complete_and_can_be_called_by_torch() -> None:
+    """Its modules have all that torch gives a module, each its own."""
+    net, seen = sketch(load_arch("litepose-xs")), []
+    assert all(vars(nn.Module()).keys() <= vars(module).keys() for module in net.modules())
+    assert not any(module.training for module in net.modules())
+    handle = net.get_submodule("stem.conv.conv").register_forward_hook(lambda *_: seen.append(1))
+    net(Probe((1, 3, 64, 64), []))
+    handle.remove()
+    assert seen == [1]
+
+
+class Assigned(nn.Module):
+    """What may be assigned to a module, in every order."""
+
+    def __init__(self) -> None:
+        self.early = 1
+        super().__init__()
+        self.later: nn.Module | None = None
+        self.later = nn.ReLU()
+        self.gone: nn.Module | None = nn.ReLU()
+        self.gone = None
+        self.scale = nn.Parameter(torch.zeros(5))
+        self.unscaled: nn.Parameter | None = nn.Parameter(torch.zeros(7))
+        self.unscaled = None
+        self.register_buffer("counts", torch.zeros(3))
+        self.bare = nn.Conv2d(4, 6, (1, 3), padding=(0, 1), groups=2)
+        self.bare.bias = None
+        self.up = nn.ConvTranspose2d(6, 4, 3, 2, output_padding=1)
+        self.norm = nn.BatchNorm2d(4, affine=False)
+        self.items = nn.ModuleList([nn.ReLU()])
+        self.items.append(nn.Sigmoid())
+        self.named = nn.ModuleDict({"a": nn.SiLU()})
+
+
+def test_what_is_assigned_lies_where_torch_puts_it() -> None:
+    with sketching():
+        ours = Assigned()
+    theirs = Assigned()
+    for held in ("_parameters", "_buffers", "_modules"):
+        real, sketched = ({k: v is None for k, v in vars(net)[held].items()} for net in (theirs, ours))
+        assert real == sketched
+    assert (ours.early, ours.later is ours._modules["later"], ours.gone) == (1, True, None)
+    assert list(walk(ours)) == list(walk(theirs))
+    assert parameters(ours) == parameters(theirs) == 5 + 6 * 2 * 3 + (6 * 4 * 9 + 4)
+    for name in ("bare", "up"):
+        for field in ("stride", "padding", "output_padding", "dilation", "groups", "kernel_size", "transposed"):
+            assert getattr(ours.get_submodule(name), field) == getattr(theirs.get_submodule(name), field)
+
+
+def test_torch_is_as_it_was_afterwards() -> None:
+    kinds = (nn.Module, nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm2d.__base__)
+    before = [dict(vars(kind)) for kind in kinds]
+    with pytest.raises(ValueError), sketching():
+        raise ValueError
+    archsearch.cost("litepose-xs")
+    assert [dict(vars(kind)) for kind in kinds] == before
+
+
+def test_a_followed_network_says_which_module_runs() -> None:
+    relu = nn.ReLU()
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), relu, nn.Sequential(nn.Conv2d(4, 2, 1), relu))
+    ops = Record()
+    assert follow(net, ops) == parameters(net) == 4 * 3 * 9 + 4 + 8 + 4 * 2 + 2
+    net(Probe((1, 3, 8, 8), ops))
+    assert [op.path for op in ops][:2] == ["0", "1"]
+    assert ops[3].path == "3.0"
+    assert ops[2].path == ops[4].path in ("2", "3.1")  # the same module in two places
+    with pytest.raises(ValueError, match="a convolution of 3 channels is given 4"):
+        net(Probe((1, 4, 8, 8), ops))
+    assert ops.path == ""
 
 
 def test_the_command() -> None:
