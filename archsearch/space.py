@@ -14,7 +14,7 @@ This module knows the trees only, no network: which dataclasses there are is giv
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Generic, TypeVar, cast
 
 import numpy as np
@@ -122,6 +122,29 @@ class Space(Generic[Arch]):
     def smallest(self) -> Arch:
         """The architecture with the minimum in each hole, and the first alternative of a named one."""
         return self._smallest
+
+    def every(self) -> Iterator[Arch]:
+        """All architectures, each once, the last holes changing first. There can be very many: look at the size."""
+        seen: set[Arch] = set()
+        chosen: list[int] = []  # the number of the option in each hole that is reached, in order
+        while True:
+            counts: list[int] = []
+
+            def pick(_: str, options: tuple[Any, ...], counts: list[int] = counts) -> Any:
+                if len(counts) == len(chosen):
+                    chosen.append(0)
+                counts.append(len(options))
+                return options[chosen[len(counts) - 1]]
+
+            arch = self.fill(pick)
+            if arch not in seen:
+                seen.add(arch)
+                yield arch
+            while chosen and chosen[-1] == counts[len(chosen) - 1] - 1:
+                chosen.pop()
+            if not chosen:
+                return
+            chosen[-1] += 1
 
     def sample(self, rng: np.random.Generator) -> Arch:
         """A random architecture: each hole that is reached drawn uniformly from its options."""

@@ -7,8 +7,6 @@ table that was stopped goes on where it was.
 from __future__ import annotations
 
 import hashlib
-import itertools
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,13 +27,9 @@ MOST = 50_000  # architectures in a table
 
 def every(space: Space[Arch]) -> list[Arch]:
     """All architectures of a space, each once. Raises ``InputError`` where there are too many to go through."""
-    ways = math.prod(len(hole.options) for hole in space.holes)
-    if ways > MOST:
-        raise InputError(f"{space.name}: {ways:,} ways to choose, a table has {MOST:,} at most")
-    paths = [hole.path for hole in space.holes]
-    chosen = itertools.product(*(hole.options for hole in space.holes))
-    archs = [space.build(dict(zip(paths, options, strict=True))) for options in chosen]
-    return list({fingerprint(arch): arch for arch in archs}.values())
+    if space.size > MOST:
+        raise InputError(f"{space.name}: {space.size:,} architectures, a table has {MOST:,} at most")
+    return list(space.every())
 
 
 def source(space: Space[Arch], given: Path, estimate: EstimateSettings) -> Record:

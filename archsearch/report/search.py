@@ -219,8 +219,10 @@ def _package_table(packages: Sequence[Record], label: str, study: SearchStudy) -
 
 def _course(run: Run, records: Sequence[Record], study: SearchStudy) -> str:
     found = summary(study, run)
-    text = (
-        f"{len(records)} of {study.trials} trials ended, proposed by {study.sampler.kind}. "
+    text = f"{len(records)} of {study.trials} trials ended, proposed by {study.sampler.kind}. "
+    if len(records) < study.trials and run.records("exhausted"):
+        text += "No other architecture within the limits was found. "
+    text += (
         f"{found['rejected_by_cost']} proposals were rejected by their cost and {found['rejected_as_known']} as known, "
         "before any image was evaluated. "
     )

@@ -8,6 +8,7 @@ a few more trials the ensemble is fitted again.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,7 @@ from archsearch.nets.zoo import Arch
 from archsearch.search.pareto import Floats, Sense, gains, ranks
 from archsearch.search.predictor import Features, Predictor
 from archsearch.search.problem import Problem, finished
+from archsearch.search.proposals import planned
 
 SPREAD = 48  # random architectures among which one of the first trials finds its place in the range of costs
 TRIED = 24  # of those that evolution has seen, ranked by a member, whose gain is counted
@@ -34,6 +36,11 @@ class Seen:
     archs: tuple[Arch, ...]
     aps_KN: Floats
     costs_NC: Floats
+
+    @functools.cached_property
+    def places(self) -> dict[Arch, int]:
+        """The number of each architecture."""
+        return {arch: i for i, arch in enumerate(self.archs)}
 
     def losses(self, member: int) -> Floats:
         """(N, 1 + C): minus the AP that one member expects, and the costs."""
@@ -52,17 +59,27 @@ class Evolution:
         self.dearest = np.array(problem.costs(problem.space.largest()))
         self._population, self._generations, self._mutation = population, generations, mutation
         self._kept: tuple[int, Seen] | None = None
-        self._looked_at: set[int] = set()  # trials, by their identity in the storage
-        self._taken: set[Arch] = set()
+        self._of: tuple[int, int] | None = None  # the study that is kept
+        self._taken: dict[int, Arch] = {}  # by the trials' numbers
 
-    def taken(self, trials: Sequence[FrozenTrial]) -> set[Arch]:
-        """The architectures of all trials that have their parameters."""
-        parameters = self.problem.parameters
+    def begin(self, study: Study) -> None:
+        """Forget what was seen of another study."""
+        of = (id(study._storage), study._study_id)
+        if of != self._of:
+            self._of, self._kept, self._taken = of, None, {}
+
+    def taken(self, trials: Sequence[FrozenTrial]) -> list[Arch]:
+        """The architectures of all trials that have their parameters or are about to; some can be there twice."""
+        parameters, found = self.problem.parameters, []
         for trial in trials:
-            if trial._trial_id not in self._looked_at and len(trial.params) == len(parameters.distributions):
-                self._looked_at.add(trial._trial_id)
-                self._taken.add(parameters.arch(trial.params))
-        return self._taken
+            arch = self._taken.get(trial.number)
+            if arch is None and (params := planned(trial, parameters)) is not None:
+                arch = parameters.arch(params)
+                if params is trial.params:
+                    self._taken[trial.number] = arch
+            if arch is not None:
+                found.append(arch)
+        return found
 
     def __call__(self, done: Sequence[FrozenTrial]) -> Seen:
         """What is seen on the grounds of these trials."""
@@ -139,6 +156,7 @@ class AssistedSampler(BaseSampler):
     ) -> dict[str, Any]:
         """The next architecture."""
         rng, trials = self._rng, study._get_trials(deepcopy=False, use_cache=True)
+        self._evolution.begin(study)
         done = finished(trials)
         if len(done) < self._startup:
             return self._problem.parameters.of(self._spread(trial.number, rng), rng)
@@ -155,7 +173,7 @@ class AssistedSampler(BaseSampler):
             step, rest = step / 2, rest // 2
         return drawn[int(place * len(drawn))]
 
-    def _best(self, done: Sequence[FrozenTrial], taken: set[Arch], rng: np.random.Generator) -> Arch:
+    def _best(self, done: Sequence[FrozenTrial], taken: Sequence[Arch], rng: np.random.Generator) -> Arch:
         """Of what evolution has seen, what would enlarge the true front the most if a member were right."""
         known = self._problem.losses(done)
         fitted = self._startup
@@ -164,7 +182,8 @@ class AssistedSampler(BaseSampler):
         seen = self._evolution(done[:fitted])
         expected = seen.losses(int(rng.integers(len(seen.aps_KN))))
         senses: list[Sense] = ["min"] * known.shape[1]
-        free = np.array([i for i, arch in enumerate(seen.archs) if arch not in taken], int)
+        gone = {seen.places[arch] for arch in taken if arch in seen.places}
+        free = np.array([i for i in range(len(seen.archs)) if i not in gone], int)
         if not len(free):
             return self._problem.space.sample(rng)
         best = free[np.argsort(ranks(expected[free], senses), kind="stable")[:TRIED]]

@@ -25,7 +25,7 @@ from optuna.trial import FrozenTrial, TrialState
 from archsearch.search.storage import OUTAGES
 
 WORKER, BEAT = "worker", "beat"  # a trial's attributes: who works on it, and the last signature;
-TRIES = "tries"  # how often it went back to the queue
+DEATHS = "deaths"  # how many workers were gone before it ended
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Watch:
         for trial in trials:
             if trial.state == TrialState.RUNNING and self._abandoned(trial):
                 self._seen.pop(trial.number, None)
-                if release(self._study, trial._trial_id, trial.user_attrs.get(WORKER)):
+                if release(self._study, trial._trial_id, trial.user_attrs.get(WORKER), died=True):
                     found.append(trial.number)
         return found
 
@@ -97,15 +97,19 @@ class Watch:
         return now - since > self._grace_s
 
 
-def release(study: optuna.Study, trial_id: int, owner: str | None) -> bool:
-    """Put a trial back into the queue with its parameters; False where it has ended or is no longer the owner's."""
+def release(study: optuna.Study, trial_id: int, owner: str | None, *, died: bool = False) -> bool:
+    """Put a trial back into the queue with its parameters; False where it has ended or is no longer the owner's.
+
+    ``died``: the owner did not give it back itself, which is counted.
+    """
     storage = study._storage
     current = storage.get_trial(trial_id)
     if current.state != TrialState.RUNNING or current.user_attrs.get(WORKER) not in (None, "", owner):
         return False
     try:
         storage.set_trial_user_attr(trial_id, WORKER, "")  # so that whoever takes it up is not taken for its owner
-        storage.set_trial_user_attr(trial_id, TRIES, int(current.user_attrs.get(TRIES, 0)) + 1)
+        if died:
+            storage.set_trial_user_attr(trial_id, DEATHS, int(current.user_attrs.get(DEATHS, 0)) + 1)
         storage.set_trial_state_values(trial_id, TrialState.WAITING)
     except UpdateFinishedTrialError:
         return False

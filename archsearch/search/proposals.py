@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ import torch
 from optuna.distributions import BaseDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler
+from optuna.samplers._ga._base import BaseGASampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
@@ -29,13 +30,26 @@ from archsearch.space import fingerprint
 
 Make = Callable[[int], BaseSampler]  # a sampler from a seed
 REJECTED = "rejected"  # a trial's attribute: how many proposals were turned away, by cost and as known; its parameters
+QUEUED = "fixed_params"  # Optuna's attribute of a trial that was put into the queue
 ATTEMPTS = 20  # of a sampler for one trial,
 INSISTED = 3  # and times that it may propose the same one
 REPAIRS = 2000  # tries to bring its last proposal within the limits
+ENUMERATED = 50_000  # architectures of a space that is gone through before none is said to be left
 
 
 class Exhausted(Exception):
     """No affordable architecture is left that was not evaluated."""
+
+
+def planned(trial: FrozenTrial, parameters: Parameters) -> Params | None:
+    """The parameters that a trial has or, while it waits or runs, is about to be given; None where nobody knows."""
+    attrs, count = trial.system_attrs, len(parameters.distributions)
+    if len(trial.params) == count:
+        return trial.params
+    if trial.state.is_finished():
+        return None
+    found = attrs[REJECTED]["params"] if REJECTED in attrs else attrs.get(QUEUED, {})
+    return found if len(found) == count else None
 
 
 class Proposals(BaseSampler):
@@ -53,25 +67,49 @@ class Proposals(BaseSampler):
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """All parameters of one trial. Raises ``Exhausted`` where nothing is left to propose."""
-        kept = study._storage.get_trial_system_attrs(trial._trial_id).get(REJECTED)
-        if kept is not None:  # a worker died after it was proposed
-            return dict(kept["params"])
+        storage, trial_id = study._storage, trial._trial_id
         rng = np.random.default_rng([self._seed, trial.number])
-        inner = self._make(int(rng.integers(2**31)))
-        known = self._fingerprints(study, trial.number)
+        inner = self._quietly(int(rng.integers(2**31)))
+        attrs = storage.get_trial_system_attrs(trial_id)
+        queued = attrs.get(QUEUED, {})
+        if queued.keys() >= self._parameters.distributions.keys():
+            if isinstance(inner, BaseGASampler):
+                inner.get_trial_generation(study, trial)  # else what was queued never becomes a parent
+            return dict(queued)
+        if REJECTED in attrs:  # a worker died after it was proposed
+            params: Params = dict(attrs[REJECTED]["params"])
+            if storage.get_trial(trial_id).params or self._is_new(params, study, trial.number):
+                return params
         rejected = {"cost": 0, "known": 0}
+        for params in self._candidates(inner, study, trial, rejected, rng):
+            # Whoever announces looks afterwards: of two workers with the same proposal at least one sees the other's.
+            storage.set_trial_system_attr(trial_id, REJECTED, {**rejected, "params": params})
+            if self._is_new(params, study, trial.number):
+                return params
+            rejected["known"] += 1
+        raise Exhausted
+
+    def _candidates(
+        self, inner: BaseSampler, study: Study, trial: FrozenTrial, rejected: dict[str, int], rng: np.random.Generator
+    ) -> Iterator[Params]:
+        """Proposals that fit and are new as far as is known, without end; what is turned away is counted."""
         asked: Counter[Arch] = Counter()
-        while sum(asked.values()) < ATTEMPTS and max(asked.values(), default=0) < INSISTED:
+        while asked.total() < ATTEMPTS and max(asked.values(), default=0) < INSISTED:
             params = self._ask(inner, study, trial)
             arch = self._parameters.arch(params)
-            if fingerprint(arch) not in known and self._fits(arch):
-                break
-            rejected["known" if fingerprint(arch) in known else "cost"] += 1
+            known = fingerprint(arch) in self._fingerprints(study, trial.number)
+            if known or not self._fits(arch):
+                rejected["known" if known else "cost"] += 1
+            else:
+                yield params
             asked[arch] += 1
-        else:
-            params = self._parameters.of(self._repaired(arch, known, rng), rng)
-        study._storage.set_trial_system_attr(trial._trial_id, REJECTED, {**rejected, "params": params})
-        return params
+        while True:
+            yield self._parameters.of(self._repaired(arch, self._fingerprints(study, trial.number), rng), rng)
+
+    def _is_new(self, params: Params, study: Study, number: int) -> bool:
+        """Whether no other trial has this architecture at this moment."""
+        study._thread_local.cached_all_trials = None  # what samplers look at, too
+        return fingerprint(self._parameters.arch(params)) not in self._fingerprints(study, number)
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
@@ -103,11 +141,22 @@ class Proposals(BaseSampler):
         return params
 
     def _fingerprints(self, study: Study, number: int) -> set[str]:
-        """Of all other trials that have their parameters."""
+        """Of all other trials that have their parameters, or are about to."""
+        found = set()
         for other in study._get_trials(deepcopy=False, use_cache=True):
-            if other.number not in self._known and len(other.params) == len(self._parameters.distributions):
-                self._known[other.number] = fingerprint(self._parameters.arch(other.params))
-        return {name for other, name in self._known.items() if other != number}
+            if other.number not in self._known:
+                params = planned(other, self._parameters)
+                if params is None:
+                    continue
+                name = fingerprint(self._parameters.arch(params))
+                if params is not other.params:  # it can still be given another one
+                    if other.number != number:
+                        found.add(name)
+                    continue
+                self._known[other.number] = name
+            if other.number != number:
+                found.add(self._known[other.number])
+        return found
 
     def _repaired(self, arch: Arch, known: set[str], rng: np.random.Generator) -> Arch:
         """An affordable new architecture between ``arch`` and the smallest one, as near to it as chance finds."""
@@ -127,4 +176,9 @@ class Proposals(BaseSampler):
             candidate = space.fill(pick)
             if fingerprint(candidate) not in known and self._fits(candidate):
                 return candidate
+        if space.size <= ENUMERATED:
+            left = [one for one in space.every() if fingerprint(one) not in known and self._fits(one)]
+            if left:
+                return left[int(rng.integers(len(left)))]
+            raise Exhausted(f"every affordable architecture of {space.name} is evaluated")
         raise Exhausted(f"no affordable architecture of {space.name} was found that is not evaluated already")

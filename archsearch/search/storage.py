@@ -6,9 +6,10 @@ file system). Optuna's own classes do the work, and ``optuna-dashboard`` opens a
 
 from __future__ import annotations
 
+import os
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -20,6 +21,7 @@ from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages._rdb.models import TrialParamModel
 from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal._file import get_lock_file
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from archsearch.files import InputError
@@ -48,8 +50,8 @@ def open_storage(
         raise InputError(f"storage {hidden(url)}: sqlite:///FILE, postgresql://USER@HOST/NAME or journal:FILE needed")
     if kind in ("postgresql", "postgres") and find_spec("psycopg") is None:
         raise InputError(f"storage {hidden(url)}: psycopg is needed: pip install 'archsearch[postgres]'")
-    file = Path(rest if kind == "journal" else rest.removeprefix("///"))
-    if kind in ("sqlite", "journal") and not (file.parent.is_dir() if create else file.is_file()):
+    file = file_of(url)
+    if file is not None and not (file.parent.is_dir() if create else file.is_file()):
         raise InputError(f"storage {hidden(url)}: there is no {file.parent if create else file}")
     try:
         return patiently(lambda: _opened(kind, rest), patience_s, should_stop=should_stop)
@@ -59,15 +61,42 @@ def open_storage(
         raise InputError(f"storage {hidden(url)}: {error.strerror or error}") from None
 
 
+def file_of(url: str) -> Path | None:
+    """The file that a URL names; None of a server."""
+    kind, _, rest = url.partition(":")
+    return {"sqlite": Path(rest.removeprefix("///")), "journal": Path(rest)}.get(kind)
+
+
 def _opened(kind: str, rest: str) -> BaseStorage:
     if kind == "journal":
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
-            return JournalStorage(JournalFileBackend(rest))
+            return JournalStorage(_Journal(rest))
     if kind == "sqlite":
         return _sqlite(f"sqlite:{rest}")
     waits = {"pool_pre_ping": True, "connect_args": {**CONNECT}}
     return optuna.storages.get_storage(RDBStorage(f"postgresql+psycopg:{rest}", engine_kwargs=waits))
+
+
+class _Journal(JournalFileBackend):
+    """A journal whose last line may be torn, by a full disk or a power cut: what is written next begins a new one."""
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """As Optuna's."""
+        with get_lock_file(self._lock), open(self._file_path, "rb+") as file:
+            if size := file.seek(0, os.SEEK_END):
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":
+                    file.seek(0)
+                    file.truncate(file.read(size).rfind(b"\n") + 1)
+        super().append_logs(logs)
+
+    def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
+        """As Optuna's; raises ``InputError`` that names the file where it is no journal."""
+        try:
+            yield from super().read_logs(log_number_from)
+        except ValueError as error:
+            raise InputError(f"storage journal:{self._file_path}: not a journal: {error}") from None
 
 
 def _sqlite(url: str) -> BaseStorage:
@@ -96,11 +125,18 @@ def set_params(
     backend = getattr(storage, "_backend", storage)
     values = {name: chosen.to_internal_repr(params[name]) for name, chosen in distributions.items()}
     storage.check_trial_is_updatable(trial_id, storage.get_trial(trial_id).state)
-    if not isinstance(backend, RDBStorage):
-        for name, value in values.items():
-            if name not in storage.get_trial(trial_id).params:
-                storage.set_trial_param(trial_id, name, value, distributions[name])
-        return dict(storage.get_trial(trial_id).params)
+    if isinstance(backend, RDBStorage) and _inserted(backend, trial_id, values, distributions):
+        return dict(params)
+    for name, value in values.items():
+        if name not in storage.get_trial(trial_id).params:
+            storage.set_trial_param(trial_id, name, value, distributions[name])
+    return dict(storage.get_trial(trial_id).params)
+
+
+def _inserted(
+    backend: RDBStorage, trial_id: int, values: Mapping[str, float], distributions: Mapping[str, BaseDistribution]
+) -> bool:
+    """All parameters at once; False where there are some."""
     rows = [
         {"trial_id": trial_id, "param_name": name, "param_value": value,
          "distribution_json": distribution_to_json(distributions[name])}
@@ -109,9 +145,9 @@ def set_params(
     try:
         with backend.engine.begin() as connection:
             connection.execute(sqlalchemy.insert(TrialParamModel.__table__), rows)
-    except IntegrityError:  # there are some
-        return dict(storage.get_trial(trial_id).params)
-    return dict(params)
+    except IntegrityError:
+        return False
+    return True
 
 
 def absolute(url: str) -> str:
@@ -143,7 +179,8 @@ def first_line(error: BaseException) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
     original = getattr(error, "orig", None)
-    return str(original if original is not None else error).strip().splitlines()[0]
+    lines = str(original if original is not None else error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
 
 
 def open_study(

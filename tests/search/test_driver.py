@@ -11,13 +11,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 from search import problems
 
 from archsearch.nets.zoo import Arch
 from archsearch.search.claims import Me, release
-from archsearch.search.driver import SCORE, Interrupted, Plan, Worker, enqueue
+from archsearch.search.driver import Interrupted, Plan, Worker, enqueue, score_of
 from archsearch.space import fingerprint
 
 
@@ -48,7 +49,9 @@ def test_workers_end_every_trial_once_though_they_are_killed(tmp_path: Path) -> 
     assert [t.number for t in trials if t.state.name == "COMPLETE"] == list(range(40))
     assert all(t.state.name in ("COMPLETE", "FAIL") for t in trials)
     found = problems.problem()
-    assert all(t.values[0] == problems.ap(found, found.parameters.arch(t.params)) for t in trials[:40])
+    archs = [found.parameters.arch(t.params) for t in trials[:40]]
+    assert [t.values[0] for t in trials[:40]] == [problems.ap(found, arch) for arch in archs]
+    assert len(set(archs)) == 40
 
 
 def test_an_interrupted_trial_keeps_its_number_and_its_parameters() -> None:
@@ -117,7 +120,7 @@ def test_the_record_has_costs_times_and_measured_values() -> None:
 
     assert Worker(study, Plan(3), found, score).run()
     for trial in study.trials:
-        record = trial.user_attrs[SCORE]
+        record = score_of(trial)
         exact = found.costing(found.parameters.arch(trial.params))["macs"]
         assert (record["ap"], record["costs"]["macs"], record["seen"]) == (0.25, exact + 1, trial.number)
         assert trial.values == [0.25, exact + 1]
@@ -153,6 +156,91 @@ def test_a_trial_that_was_given_back_while_it_was_evaluated_still_ends(tmp_path:
     assert Worker(study, Plan(3), found, score).run()
     assert [t.state for t in study.trials] == [TrialState.COMPLETE] * 3
     assert taken == [1]
+
+
+def test_a_trial_that_another_worker_takes_up_at_that_moment_ends_once(tmp_path: Path) -> None:
+    """Given back, and taken between the failed telling and the look at its state; there it has ended, too, or not."""
+    found = problems.problem()
+    for ends in (False, True):
+        study = problems.study(found, "random", 0, f"sqlite:///{tmp_path}/{ends}.db")
+        tell, turns = study.tell, 0
+
+        def telling(trial: Any, *args: Any, ends: bool = ends, study: Any = study, tell: Any = tell, **kw: Any) -> Any:
+            nonlocal turns
+            turns += 1
+            if turns > 1:
+                return tell(trial, *args, **kw)
+            assert release(study, trial._trial_id, study.trials[0].user_attrs["worker"])
+            other = study.ask()
+            assert other._trial_id == trial._trial_id
+            if ends:
+                tell(other, [0.123, 1.0])
+            raise ValueError("Cannot tell a WAITING trial.")
+
+        study.tell = telling  # type: ignore[method-assign]
+        assert Worker(study, Plan(1), found, lambda arch, _, __: {"ap": problems.ap(found, arch)}).run()
+        (trial,) = study.trials
+        assert trial.state == TrialState.COMPLETE
+        assert (trial.values[0] == 0.123) == ends
+
+
+def test_of_two_evaluations_the_record_is_that_of_the_values() -> None:
+    found = problems.problem()
+    study = problems.study(found, "random", 0)
+    trial = study.ask(found.parameters.distributions)
+    for worker, ap in (("a", 0.2), ("b", 0.3)):
+        trial.set_user_attr(f"score {worker}", {"ap": ap, "values": [ap, 7.0]})
+    study.tell(trial, [0.3, 7.0])
+    assert score_of(study.trials[0])["ap"] == 0.3
+    assert score_of(study.ask()) == {}  # type: ignore[arg-type]
+
+
+def test_an_architecture_that_breaks_its_evaluation_costs_one_trial() -> None:
+    found = problems.problem()
+    study = problems.study(found, "random", 0)
+
+    def score(arch: Arch, costs: dict[str, float], finished: Sequence[FrozenTrial]) -> dict[str, Any]:
+        if len(finished) == 2 and not any(t.state.name == "FAIL" for t in study.trials):
+            raise RuntimeError("no kernel for this size\nand more")
+        return {"ap": float("nan") if len(finished) == 3 and len(study.trials) < 6 else problems.ap(found, arch)}
+
+    assert Worker(study, Plan(5), found, score).run()
+    reasons = [t.user_attrs.get("reason") for t in study.trials if t.state.name == "FAIL"]
+    assert reasons == ["RuntimeError: no kernel for this size", "ap nan is not a finite number"]
+    assert sum(t.state.name == "COMPLETE" for t in study.trials) == 5
+
+
+def test_workers_never_evaluate_one_architecture_twice(tmp_path: Path) -> None:
+    """They propose from the same trials at the same time, and often the same."""
+    found = problems.problem()
+    study = problems.study(found, "assisted", 0, f"sqlite:///{tmp_path}/x.db")
+
+    def score(arch: Arch, costs: dict[str, float], finished: Sequence[FrozenTrial]) -> dict[str, Any]:
+        time.sleep(0.02)
+        return {"ap": problems.ap(found, arch)}
+
+    def work(host: str) -> None:
+        own = problems.study(found, "assisted", 0, f"sqlite:///{tmp_path}/x.db")
+        assert Worker(own, Plan(50), found, score, poll_s=0.01, me=Me(host=host)).run()
+
+    threads = [threading.Thread(target=work, args=(host,)) for host in "abc"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    archs = [found.parameters.arch(t.params) for t in study.trials if t.state == TrialState.COMPLETE]
+    assert len(archs) == len(set(archs)) == 50
+
+
+def test_what_was_queued_is_the_first_generation() -> None:
+    found = problems.problem()
+    study = problems.study(found, "nsga2", 0)
+    rng = np.random.default_rng(0)
+    archs = list(dict.fromkeys(found.space.sample(rng) for _ in range(30)))[:12]
+    enqueue(study, found.parameters, archs, 0)
+    assert Worker(study, Plan(24), found, lambda arch, _, __: {"ap": problems.ap(found, arch)}).run()
+    generations = [t.system_attrs["NSGAIISampler:generation"] for t in study.trials]
+    assert generations == [0] * 20 + [1] * 4
 
 
 def test_only_the_owner_gives_a_trial_back() -> None:
@@ -211,7 +299,7 @@ def test_workers_that_race_for_the_last_trials_evaluate_no_more_than_were_asked_
 def test_one_that_nobody_survives_counts_as_failed(tmp_path: Path) -> None:
     found = problems.problem()
     study = problems.study(found, "random", 0, f"sqlite:///{tmp_path}/x.db")
-    study.ask().set_user_attr("tries", 30)
+    study.ask().set_user_attr("deaths", 8)
     study._storage.set_trial_state_values(study.trials[0]._trial_id, TrialState.WAITING)
     assert Worker(study, Plan(2), found, lambda arch, _, __: {"ap": problems.ap(found, arch)}).run()
     assert [t.state.name for t in study.trials] == ["FAIL", "COMPLETE", "COMPLETE"]

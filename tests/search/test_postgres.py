@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 from search import problems
 
-from archsearch.search.driver import SCORE
+from archsearch.search.driver import score_of
 
 TRIALS, WORKERS, KILLS = 60, 4, 10
 OUTAGE_S = float(os.environ.get("ARCHSEARCH_OUTAGE_S", "3"))
@@ -110,7 +110,8 @@ def test_every_trial_ends_once_though_workers_die_and_the_server_goes_away(serve
     for trial in trials[:TRIALS]:
         arch = found.parameters.arch(trial.params)
         assert trial.values == [problems.ap(found, arch), found.costing(arch)["macs"]]
-        assert trial.user_attrs[SCORE]["ap"] == trial.values[0]
+        assert score_of(trial)["ap"] == trial.values[0]
+    assert len({found.parameters.arch(trial.params) for trial in trials[:TRIALS]}) == TRIALS
 
 
 def _until_some(url: str, count: int) -> None:

@@ -67,10 +67,20 @@ def test_a_space_that_is_used_up_ends_the_search() -> None:
     study = problems.study(found, "random", 0)
     trial = study.ask(found.parameters.distributions)
     study.tell(trial, [0.1, smallest])
-    with pytest.raises(Exhausted, match="no affordable architecture of tiny"):
+    with pytest.raises(Exhausted, match="every affordable architecture of tiny is evaluated"):
         study.ask(found.parameters.distributions)
     again = problems.searched(found, "random", 0, 5)
     assert [t.state.name for t in again.trials].count("COMPLETE") == 1
+
+
+def test_a_small_space_is_searched_to_its_last_architecture() -> None:
+    every = list(problems.problem().space.every())
+    assert len(every) == problems.problem().space.size == len(set(every))
+    macs = sorted(problems.problem().costing(arch)["macs"] for arch in every)
+    found = problems.problem(macs=macs[24])
+    affordable = {arch for arch in every if found.costing.fits(arch)}
+    study = problems.searched(found, "random", 0, len(affordable) + 3)
+    assert {found.parameters.arch(t.params) for t in study.trials if t.state.name == "COMPLETE"} == affordable
 
 
 def test_samplers_by_import_path_and_what_is_wrong_with_them() -> None:

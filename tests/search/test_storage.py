@@ -115,6 +115,22 @@ def test_parameters_are_written_once(kind: str, tmp_path: Path) -> None:
         set_params(study._storage, trial._trial_id, second, wanted)
 
 
+def test_a_torn_last_line_of_a_journal_does_no_harm(tmp_path: Path) -> None:
+    """What a full disk or a power cut leaves behind."""
+    found = problems.problem()
+    url, path = f"journal:{tmp_path / 'trials'}", tmp_path / "trials"
+    study = problems.study(found, "random", 0, url)
+    trial = study.ask(found.parameters.distributions)
+    with path.open("ab") as file:
+        file.write(b'{"op_code":6,"worker_id":"x","tri')
+    study.tell(trial, [0.5, 1.0])
+    again = problems.study(found, "random", 0, url)
+    assert again.trials[0].values == [0.5, 1.0]
+    path.write_bytes(b"no journal\nat all\n")
+    with pytest.raises(InputError, match=f"storage journal:{path}: not a journal"):
+        problems.study(found, "random", 0, url)
+
+
 def test_a_file_has_one_url_from_wherever_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert absolute("sqlite:///a/b.db") == f"sqlite:///{tmp_path}/a/b.db"

@@ -8,6 +8,7 @@ from typing import Any
 from archsearch.costs.records import measure_and_append, setting_text, settings_for
 from archsearch.experiments.search.records import candidates, front_of
 from archsearch.experiments.search.study import LatencySettings, SearchStudy
+from archsearch.files import read_jsonl
 from archsearch.nets.zoo import Arch, as_arch
 from archsearch.runs import Run
 
@@ -57,6 +58,17 @@ def measured(run: Run, settings: LatencySettings, archs: dict[str, Arch]) -> dic
     setting = settings_for(settings.device, threads=settings.threads, graph=False)
     records = measure_and_append(run.path / LATENCIES, archs, setting, repeats=settings.repeats)
     return {record["name"]: record for record in records}
+
+
+def known_latency(run: Run, record: dict[str, Any]) -> dict[str, Any] | None:
+    """The measurement that a candidate's latency is from; None where it is only predicted."""
+    if record.get("latency_is") != "measured":
+        return None
+    found = [
+        one for one in read_jsonl(run.path / LATENCIES)
+        if one["name"] == record["fingerprint"] and one["median_ms"] == record["latency_ms"]
+    ]  # fmt: skip
+    return found[-1] if found else None
 
 
 def _with_latency(record: dict[str, Any], latency: dict[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from archsearch.environment import choose_device, cores, environment
 from archsearch.experiments.candidates import supernet_study
-from archsearch.experiments.search.latency import measure_candidates, measured, unmeasured
+from archsearch.experiments.search.latency import known_latency, measure_candidates, measured, unmeasured
 from archsearch.experiments.search.records import candidates
 from archsearch.experiments.search.scores import BySupernet, ByTraining, score_for
 from archsearch.experiments.search.study import SearchStudy
@@ -63,10 +63,10 @@ def make_packages(
 ) -> bool:
     """Make every package that is not there yet, or was made by other settings; False where it was stopped.
 
-    Where budgets are of latency, picks are measured, and picked again, until the measured ones keep their budgets.
+    Where latency is budgeted or limited, picks are measured, and picked again, until the measured ones keep to it.
     """
     picks = chosen(study, run, problem)
-    while study.budgets_of == LATENCY and (predicted := unmeasured(picks.values())):
+    while LATENCY in (study.budgets_of, *study.constraints) and (predicted := unmeasured(picks.values())):
         if not measure_candidates(study, run, predicted, on_event, should_stop):
             return False
         picks = chosen(study, run, problem)
@@ -170,7 +170,7 @@ def _package(study: SearchStudy, run: Run, problem: Problem, name: str, record: 
     counted = problem.costing.count(model.arch)
     latency = None
     if study.latency is not None:
-        latency = measured(run, study.latency, {name: model.arch})[name]
+        latency = known_latency(run, record) or measured(run, study.latency, {name: model.arch})[name]
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(made, folder)
     results = {r["config"]: r for r in run.records("result")}

@@ -11,7 +11,7 @@ import optuna
 
 from archsearch.experiments.search.study import SearchStudy
 from archsearch.runs import Run
-from archsearch.search.driver import SCORE
+from archsearch.search.driver import score_of
 from archsearch.search.pareto import front, hypervolume
 from archsearch.search.problem import Problem, finished
 from archsearch.search.proposals import REJECTED
@@ -98,7 +98,8 @@ class Board:
 
     def _record(self, trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
         arch = self._problem.parameters.arch(trial.params)
-        score = dict(trial.user_attrs[SCORE])
+        score = score_of(trial)
+        del score["values"]
         costs = score.pop("costs")
         counted = self._problem.costing.count(arch)
         record = {

@@ -13,6 +13,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import optuna
+
 from archsearch.costs.judge import judge
 from archsearch.costs.passes import Plan as TablePlan
 from archsearch.costs.passes import make_table
@@ -48,8 +50,9 @@ from archsearch.search.driver import enqueue
 from archsearch.search.parameters import Parameters
 from archsearch.search.pareto import front
 from archsearch.search.problem import Problem
+from archsearch.search.proposals import Exhausted, Proposals
 from archsearch.search.samplers import maker
-from archsearch.search.storage import Stopped, absolute, close_storage, hidden, patiently
+from archsearch.search.storage import Stopped, absolute, close_storage, first_line, hidden, patiently
 from archsearch.settings import find_study, parse, read_study
 from archsearch.skeleton import load_skeleton
 from archsearch.space import fingerprint
@@ -103,9 +106,26 @@ def check_ahead(study: SearchStudy) -> None:
     costing = Costing(space, study.cost_names, study.constraints, lambda _: 0.0)  # latency is not known yet
     costing.check()
     problem = Problem(Parameters(space), costing, study.objectives)
-    maker(study.sampler.kind, study.sampler.options, problem)
+    check_sampler(study, problem)
     check_packages(study, problem)
     warm_start(study, problem)
+
+
+def check_sampler(study: SearchStudy, problem: Problem) -> None:
+    """Raises ``ValueError`` where the sampler is not there, or cannot propose here: two trials are tried."""
+    make = maker(study.sampler.kind, study.sampler.options, problem)
+    tried = optuna.create_study(
+        directions=problem.directions, sampler=Proposals(problem.parameters, make, problem.costing.fits, study.seed)
+    )
+    try:
+        for _ in range(min(2, study.trials)):
+            trial = tried.ask(problem.parameters.distributions)
+            costs = problem.costing(problem.parameters.arch(trial.params))
+            tried.tell(trial, [0.5 if name == "ap" else costs[name] for name in problem.objectives])
+    except Exhausted:
+        pass  # the search says so itself
+    except Exception as error:  # of a class from anywhere
+        raise InputError(f"sampler {study.sampler.kind}: it cannot propose here: {first_line(error)}") from None
 
 
 def check_packages(study: SearchStudy, problem: Problem) -> None:

@@ -25,7 +25,7 @@ from archsearch.nets.zoo import Arch, load_space
 from archsearch.pose.bottomup import predict
 from archsearch.pose.evaluate import ap_draws, evaluate
 from archsearch.runs import Run
-from archsearch.search.driver import SCORE, Interrupted
+from archsearch.search.driver import Interrupted, score_of
 from archsearch.search.rivals import Rival, Rung, beaten_by, expected
 from archsearch.settings import Settings
 from archsearch.space import Space, fingerprint
@@ -168,7 +168,7 @@ def rivals_of(finished: Sequence[FrozenTrial]) -> list[Rival]:
     """The trials that were evaluated on all images."""
     found = []
     for trial in finished:
-        score = trial.user_attrs.get(SCORE, {})
+        score = score_of(trial)
         if "rungs" in score and "beaten_by" not in score:
             rungs = {r["images"]: Rung(r["images"], r["ap"], np.array(r["draws"], float)) for r in score["rungs"]}
             found.append(Rival(trial.number, score["costs"], rungs, score["ap"]))

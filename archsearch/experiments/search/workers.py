@@ -27,7 +27,7 @@ from archsearch.search.parameters import Parameters
 from archsearch.search.problem import Problem
 from archsearch.search.proposals import Proposals
 from archsearch.search.samplers import maker
-from archsearch.search.storage import Stopped, hidden, open_storage, open_study, patiently
+from archsearch.search.storage import Stopped, file_of, hidden, open_storage, open_study, patiently
 from archsearch.space import Space, fingerprint
 from archsearch.train.supernet import of_joints
 
@@ -202,6 +202,8 @@ def join(
 
 def check_new(study: SearchStudy, storage: str) -> None:
     """Raises ``InputError`` where a search of that name is in the storage already."""
+    if (file := file_of(storage)) is not None and file.parent.is_dir() and not file.exists():
+        return
     place = open_storage(storage)
     known = {found.study_name: found for found in optuna.get_all_study_summaries(place, include_best_trial=False)}
     if study.name in known and TRIALS in known[study.name].user_attrs:

@@ -23,6 +23,7 @@ from archsearch.experiments.search import run as run_module
 from archsearch.experiments.search.records import candidates, front_of
 from archsearch.experiments.search.run import resolved, run_search
 from archsearch.experiments.search.study import SearchStudy
+from archsearch.experiments.search.workers import check_new
 from archsearch.files import InputError, read_jsonl
 from archsearch.nets.zoo import load_arch
 from archsearch.report.pareto.write import Request, chart_of
@@ -318,8 +319,31 @@ def test_a_supernet_of_another_space_is_refused(tmp_path: Path) -> None:
         ({"score": {"kind": "supernet"}}, "give either run"),
         ({"score": {"kind": "supernet", "run": "x", "rungs": [0.5, 0.2]}}, "not rising parts"),
         ({"trials": 0}, "greater than 0"),
+        ({"grace_s": 20}, "grace_s 20 is less than three times beat_s 10"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(table: dict[str, Any], changes: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         study(**{"score": table, **changes})
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("optuna.samplers.BruteForceSampler", "it cannot propose here: param_name mismatch"),
+        ("optuna.samplers.CmaEsSampler", "it cannot propose here: "),
+        ("nsga4", "'nsga4' is not one of"),
+    ],
+)
+def test_a_sampler_that_cannot_be_used_is_refused_before_the_first_trial(
+    table: dict[str, Any], kind: str, message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        go(study(table, sampler={"kind": kind}), started(tmp_path, study(table)))
+    assert not (tmp_path / "search.db").exists()
+
+
+def test_looking_for_a_search_makes_no_file(table: dict[str, Any], tmp_path: Path) -> None:
+    for url in (f"sqlite:///{tmp_path}/new.db", f"journal:{tmp_path}/new"):
+        check_new(study(table), url)
+    assert not list(tmp_path.iterdir())
