@@ -122,7 +122,7 @@ def test_a_search_takes_stand_alone_ap_from_the_shipped_ranking(ranked: Path, tm
 def test_all_architectures_of_a_space_are_gone_through() -> None:
     assert len(every(small())) == small().size == 4
     assert len({fingerprint(arch) for arch in every(tiny.space(resolution=32))}) == tiny.space(resolution=32).size
-    with pytest.raises(InputError, match=r"embedded_litepose: .* ways to choose, a table has 50,000 at most"):
+    with pytest.raises(InputError, match=r"embedded_litepose: .* architectures, a table has 50,000 at most"):
         every(load_space("embedded_litepose"))
 
 
@@ -154,7 +154,7 @@ def test_a_space_that_the_supernet_does_not_hold_is_refused(tmp_path: Path) -> N
     assert "\n" not in str(caught.value)
 
 
-def test_the_bound_is_on_ways_to_choose(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_table_of_too_many_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(benchmark, "MOST", 3)
-    with pytest.raises(InputError, match="small: 4 ways to choose, a table has 3 at most"):
+    with pytest.raises(InputError, match="small: 4 architectures, a table has 3 at most"):
         every(small())
