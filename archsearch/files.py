@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import tempfile
@@ -133,6 +134,20 @@ def read_jsonl(path: Path | str) -> list[dict[str, Any]]:
         if isinstance(record, dict):
             records.append(record)
     return records
+
+
+@contextmanager
+def locked(path: Path | str, taken: str) -> Iterator[None]:
+    """Within the block no other process holds this file, which is made where it is not there.
+
+    Raises ``InputError`` with the words ``taken`` where another process holds it; a killed one holds nothing.
+    """
+    with open(path, "ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise InputError(taken) from None
+        yield
 
 
 def resources(kind: str) -> Path:

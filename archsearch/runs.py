@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import fcntl
 import hashlib
 import itertools
 import shutil
@@ -22,6 +21,7 @@ from typing import Any
 
 import yaml
 
+from archsearch import files
 from archsearch.environment import environment
 from archsearch.files import InputError, append_jsonl, read_json, read_jsonl, read_yaml, write_json, write_text
 
@@ -106,11 +106,7 @@ def _digests(study: Mapping[str, Any]) -> dict[str, str]:
 @contextmanager
 def locked(run: Run) -> Iterator[None]:
     """Only one process at a time works on a run. Raises ``InputError`` where another one does."""
-    with open(run.path / ".lock", "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise InputError(f"{run.path}: another process works on this run") from None
+    with files.locked(run.path / ".lock", f"{run.path}: another process works on this run"):
         yield
 
 

@@ -91,6 +91,9 @@ def test_profile_prints_the_published_figures() -> None:
     figures = json.loads(done.stdout)
     assert figures["params"] == 7_375_166
     assert figures["macs"]["true"] == 7_874_740_224
+    assert (figures["input_hw"], figures["joints"]) == ([512, 512], 14)
+    shown = run("profile", "higherhrnet-w18-shrink3", "--input", "256x512", "--joints", 17).stdout
+    assert "parameters at 256x512, 17 joints" in " ".join(shown.split())
     assert "9.148 G" in run("profile", "higherhrnet-w18-shrink3").stdout
 
 

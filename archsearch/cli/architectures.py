@@ -34,16 +34,18 @@ def profile(
     ops, params = trace(loaded, hw, joints)
     result = tally(ops, params, ops.memory.peak)
     parts = [] if by is None else [vars(part) for part in breakdown(ops, by)]  # type: ignore[arg-type]
-    checks = [{**vars(row), "equal": row.equal} for row in compare(loaded, hw, joints)] if check else []
+    checks = [{**vars(row), "equal": row.equal} for row in compare(loaded, hw, joints, arch)] if check else []
+    height, width = hw or loaded.input_hw
+    of = {"input_hw": [height, width], "joints": loaded.joints if joints is None else joints}
     if as_json:
-        fields = {"params": result.params, "activations": result.activations,
+        fields = {**of, "params": result.params, "activations": result.activations,
                   "peak_activation_bytes": result.peak_activation_bytes, "macs": result.macs_by_convention}  # fmt: skip
         print_json(
             {"arch": arch, **fields, **({"parts": parts} if parts else {}), **({"check": checks} if check else {})}
         )
     else:
         rows = [{"convention": name, "MACs": _macs(name, value)} for name, value in result.macs_by_convention.items()]
-        print_table(f"{arch}: {result.params:,} parameters", rows)
+        print_table(f"{arch}: {result.params:,} parameters at {height}x{width}, {of['joints']} joints", rows)
         peak = result.peak_activation_bytes / 2**20
         print(f"{result.activations:,} activations (outputs of convolutions); at most {peak:.1f} MiB alive in float32")
         if parts:

@@ -54,11 +54,20 @@ def latency_measure(
         raise InputError("no architecture to measure: name one, or give --arch-list FILE")
     settings = settings_for(device, batch=batch, threads=threads, dtype=dtype, channels_last=channels_last,
                             compiled=compile, graph=graph)  # fmt: skip
-    with board(screen) as shown:
-        records = measure_and_append(
-            out, found, settings, input_hw=None if input is None else size_hw(input), warmup=warmup, repeats=repeats,
-            on_step=lambda what, done, of: shown.show(what, "measuring", done, of),
-        )  # fmt: skip
+    try:
+        with interruptible(screen) as pressed, board(screen) as shown:
+            records = measure_and_append(
+                out, found, settings, input_hw=None if input is None else size_hw(input), warmup=warmup,
+                repeats=repeats, on_step=lambda what, done, of: shown.show(what, "measuring", done, of),
+                should_stop=pressed,
+            )  # fmt: skip
+    except KeyboardInterrupt:
+        screen.print(f"stopped at once; {out} has what was finished before", highlight=False, soft_wrap=True)
+        raise typer.Exit(130) from None
+    if len(records) < len(found) * len(settings):
+        screen.print(f"stopped; {out} has {len(records)} of {len(found) * len(settings)} latencies", highlight=False,
+                     soft_wrap=True)  # fmt: skip
+        raise typer.Exit(130)
     if as_json:
         print_json(records)
         return
@@ -71,6 +80,7 @@ def _row(record: dict[str, Any]) -> dict[str, str]:
     return {
         "name": record["name"], "input": f"{height}x{width}", "device": record["device"],
         "runtime": record["runtime"], "threads": str(record["threads"]), "batch": str(record["batch"]),
+        "dtype": record["dtype"], "layout": "channels last" if record["channels_last"] else "contiguous",
         "median ms": f"{record['median_ms']:.3f}", "IQR": f"{record['iqr_ms']:.3f}", "p95": f"{record['p95_ms']:.3f}",
         "GMACs": f"{record['macs'] / 1e9:.3f}",
     }  # fmt: skip
@@ -143,8 +153,8 @@ def latency_predict(
         arch = load_arch(name)
         if arch not in loaded.space:
             raise InputError(f"{name} is not an architecture of the space {loaded.space.name}, which {table} is of")
-        rows.append({"name": name, "device": loaded.head["device"], "runtime": loaded.head["runtime"],
-                     "predicted_ms": round(predict(loaded, arch), 3)})  # fmt: skip
+        of = {field: loaded.head[field] for field in ("device", "runtime", "threads", "batch", "dtype")}
+        rows.append({"name": name, **of, "predicted_ms": round(predict(loaded, arch), 3)})
     if as_json:
         print_json(rows)
     else:
@@ -168,14 +178,18 @@ def latency_map(
     What the folder has on record is not measured again: the same command goes on, another one adds to it.
     """
     from archsearch.costs.blocks import draw
+    from archsearch.costs.latency import check_rounds
     from archsearch.costs.mapping import block_points, summary
-    from archsearch.costs.records import check_setting, measure_and_append, settings_for
-    from archsearch.files import append_jsonl
+    from archsearch.costs.records import check_setting, make_ready, measure_and_append, settings_for
+    from archsearch.files import append_jsonl, locked
     from archsearch.nets.zoo import load_arch, load_space, models
     from archsearch.report import latency_map as drawing
     from archsearch.report.style import save, style
     from archsearch.space import fingerprint
 
+    if samples < 1:
+        raise InputError(f"--samples {samples}: is less than 1")
+    check_rounds(0, repeats)
     settings: dict[str, Setting] = {}  # by runtime, which is what figures and rows are told apart by
     for setting in (s for name in device or ["cpu"] for s in settings_for(name, threads=threads)):
         if settings.setdefault(setting.runtime, setting) != setting:
@@ -188,29 +202,38 @@ def latency_map(
         groups[name] = {fingerprint(arch): arch for arch in draw([load_space(name)], samples)}
     parts = {name: load_arch(name) for name in blocks_of or []}
     log = out / "latency.jsonl"
-    recorded = _mapped(log)
     for setting in settings.values():
-        check_setting(log, recorded, setting)
-    out.mkdir(parents=True, exist_ok=True)
-    with board(screen) as shown:
+        check_setting(log, _mapped(log), setting)
+    make_ready(log)
+    taken = f"{out}: another process measures this map"
+    with locked(log, taken), interruptible(screen) as pressed, board(screen) as shown:
+        recorded = _mapped(log)
         for setting in settings.values():
             before = {(r["fingerprint"], r["group"]) for r in _of(recorded, "latency", setting.runtime)}
             for group, archs in groups.items():
                 todo = {n: a for n, a in archs.items() if (fingerprint(a), group) not in before}
                 measure_and_append(
                     log, todo, [setting], warmup=2, repeats=repeats, extra={"group": group},
-                    on_step=partial(_show, shown, group),
+                    on_step=partial(_show, shown, group), should_stop=pressed,
                 )  # fmt: skip
-            known = {r["name"] for r in _of(recorded, "block_latency", setting.runtime)}
-            for record in block_points({n: a for n, a in parts.items() if n not in known}, setting):
-                append_jsonl(log, record)
+            for name, arch in parts.items():
+                blocks = _of(recorded, "block_latency", setting.runtime)
+                known = {r["id"] for r in blocks if r["fingerprint"] == fingerprint(arch)}
+                for measured in () if pressed() else block_points(name, arch, setting, known):
+                    for record in measured:
+                        append_jsonl(log, record)
+                    if pressed():
+                        break
+    if pressed():
+        screen.print("stopped; the same command goes on", highlight=False)
+        raise typer.Exit(130)
     records = _mapped(log)
     networks = [r for r in records if r["kind"] == "latency"]
-    blocks = [r for r in records if r["kind"] == "block_latency"]
-    found = summary(networks, blocks)
+    points = [r for r in records if r["kind"] == "block_latency"]
+    found = summary(networks, points)
     write_json(out / "latency_map.json", found)
     with style():
-        save(drawing.latency_map(networks, blocks), out / "latency_map")
+        save(drawing.latency_map(networks, points), out / "latency_map")
     if as_json:
         print_json(found)
         return
@@ -228,9 +251,9 @@ def _show(shown: Board, group: str, what: str, done: int, of: int) -> None:
 
 def _mapped(log: Path) -> list[dict[str, Any]]:
     """The records of the map in a file that ``latency measure`` may have written to as well."""
-    from archsearch.files import read_jsonl
+    from archsearch.costs.lines import read_latency_lines
 
-    return [r for r in read_jsonl(log) if r["kind"] == "block_latency" or (r["kind"] == "latency" and "group" in r)]
+    return read_latency_lines(log, mapped=True) if log.exists() else []
 
 
 def _of(records: list[dict[str, Any]], kind: str, runtime: str) -> list[dict[str, Any]]:

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 import torch
 
 from archsearch.costs.macs import checked_hw, cost
+from archsearch.costs.memory import fits
 from archsearch.elastic import BatchNorm, Conv, Transposed
+from archsearch.environment import cpu_name
 from archsearch.nets.efficient_hrnet import SameConv
 from archsearch.nets.zoo import Arch, build
 
@@ -29,15 +31,23 @@ class Comparison:
         return self.ours == self.theirs
 
 
-def compare(arch: Arch, input_hw: tuple[int, int] | None = None, joints: int | None = None) -> list[Comparison]:
+def compare(
+    arch: Arch, input_hw: tuple[int, int] | None = None, joints: int | None = None, name: str = "the network"
+) -> list[Comparison]:
     """Our counts and those of fvcore and thop, whichever is installed, on the real network and a real image.
 
-    Raises ``ValueError`` as :func:`archsearch.cost` does, or where neither is installed.
+    Raises ``ValueError`` as :func:`archsearch.cost` does, where neither is installed, or where the network, called by
+    ``name``, does not fit into memory.
     """
     height, width = checked_hw(arch, input_hw)
-    ours = cost(arch, (height, width), joints)
+    with fits(name, (1, 3, height, width), cpu_name()):
+        return _compared(arch, (height, width), joints)
+
+
+def _compared(arch: Arch, input_hw: tuple[int, int], joints: int | None) -> list[Comparison]:
+    ours = cost(arch, input_hw, joints)
     net = build(arch, joints=joints).eval()
-    image = torch.zeros(1, 3, height, width)
+    image = torch.zeros(1, 3, *input_hw)
     params = sum(p.numel() for p in net.parameters())
     rows = [Comparison("torch", "parameters", ours.params, params)]
     with warnings.catch_warnings():

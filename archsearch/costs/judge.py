@@ -15,9 +15,10 @@ def judge(table: Table) -> dict[str, Any]:
     """Rank correlations and errors over the held-out networks, and those of MACs alone, corrected alike. JSON values.
 
     ``additivity_gap``: by what fraction a network takes longer than the sum of its blocks, the median over them.
-    ``repeat_kendall`` and ``repeat_mape``: how the same networks agree with themselves, even passes against odd ones,
-    which no prediction can beat by much. ``uncertainty``: standard errors as fractions, the medians. None where there
-    are too few networks or passes to tell.
+    ``repeat_kendall`` and ``repeat_mape``: how the same networks agree with themselves, even passes against odd ones.
+    Either half has half of the visits, so that a prediction, which is set against the mean of all of them and is itself
+    made of many blocks, may well agree better. ``uncertainty``: standard errors as fractions, the medians. None where
+    there are too few networks or passes to tell.
     Raises ``InputError`` where the table has no held-out networks.
     """
     used, held = ([n for n in table.networks if n.role == role] for role in ("calibration", "held-out"))

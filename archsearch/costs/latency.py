@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from archsearch.costs.memory import fits
 from archsearch.costs.runtimes import COMPILE, COMPILE_GRAPH, EAGER, Bound, Runner, Setting, Shape, prepare
 
 SAMPLE_MS = 0.5  # what is shorter is run several times for one sample, so that the clock's grain does not matter
@@ -54,9 +55,9 @@ def measure(
     """Latency of each network in evaluation mode at its own input size, by default in float32 and channels_last.
 
     All networks run once a round, ``repeats`` rounds, after ``warmup`` rounds that do not count, so that a busy moment
-    of the machine touches every one of them. On a GPU time is taken by device events and the input changes from round
-    to round, so that no cache flatters. Raises ``ValueError`` where numbers are not positive, or where the device
-    cannot do what is asked for.
+    of the machine touches every one of them. On a GPU time is taken by device events, the input changes from round to
+    round and the cache is overwritten before, so that it does not flatter. Raises ``ValueError`` where numbers are not
+    positive or the device cannot do what is asked for, ``OutOfMemory`` with the name of a network that does not fit.
     """
     setting = Setting(str(device), runtime, batch, threads, dtype, channels_last)
     bound = {
@@ -75,14 +76,33 @@ def measure_bound(
     on_round: Callable[[int], None] = lambda _: None,
 ) -> dict[str, Latency]:
     """As :func:`measure`, for modules that come with what they are called with."""
-    if min(setting.batch, setting.threads, repeats) < 1 or warmup < 0:
-        raise ValueError(f"batch {setting.batch}, threads {setting.threads}, repeats {repeats} must be positive")
+    check_rounds(warmup, repeats)
     if setting.runtime in (COMPILE, COMPILE_GRAPH):
         torch.compiler.reset()  # else torch gives up compiling after the eighth network, and runs them eager
     with threads(setting.threads):
-        runners = {name: prepare(module, setting) for name, module in modules.items()}
+        runners = {name: fitting(name, module, setting) for name, module in modules.items()}
         times = _rounds(runners, warmup, repeats, on_round)
     return {name: _summary(values, setting) for name, values in times.items()}
+
+
+def check_rounds(warmup: int, repeats: int) -> None:
+    """Raises ``ValueError`` with the number that is too small."""
+    for name, value, least in (("warmup", warmup, 0), ("repeats", repeats, 1)):
+        if value < least:
+            raise ValueError(f"{name} {value} is less than {least}")
+
+
+def fitting(name: str, bound: Bound, setting: Setting) -> Runner:
+    """As :func:`prepare`; the runner, too, raises ``OutOfMemory`` with this name where it does not fit."""
+    shape, device_name = bound.shapes()[0], setting.device_name
+    with fits(name, shape, device_name):
+        runner = prepare(bound, setting)
+
+    def run(turn: int, calls: int) -> float:
+        with fits(name, shape, device_name):
+            return runner(turn, calls)
+
+    return run
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -14,37 +14,39 @@ from archsearch.costs.fast import CostModel, Unit
 from archsearch.costs.latency import measure_bound
 from archsearch.costs.runtimes import Setting
 from archsearch.nets.zoo import Arch
+from archsearch.space import fingerprint
 
 
 def block_points(
-    archs: Mapping[str, Arch], setting: Setting, *, repeats: int = 10, per_kind: int = 12, together: int = 16
-) -> list[dict[str, Any]]:
-    """Latency and MACs of the distinct blocks of some networks, up to ``per_kind`` of each class and network.
+    name: str, arch: Arch, setting: Setting, known: Collection[str] = (), *, repeats: int = 10, per_kind: int = 12,
+    together: int = 16,
+) -> Iterator[list[dict[str, Any]]]:  # fmt: skip
+    """Latency and MACs of the distinct blocks of a network, up to ``per_kind`` of each class, without those ``known``.
 
-    Records with ``name`` (of the network), ``module`` (the block's class), ``macs``, ``pixels`` (of the largest input)
-    and the fields of a :class:`~archsearch.costs.latency.Latency`.
+    Records, ``together`` of them at a time as they are measured, with ``name`` and ``fingerprint`` (of the network),
+    ``id`` and ``module`` (of the block, and its class), ``macs``, ``pixels`` (of the largest input) and the fields of a
+    :class:`~archsearch.costs.latency.Latency`.
     """
-    chosen: list[tuple[str, Unit]] = []
-    for name, arch in archs.items():
-        model = CostModel(arch)
-        by_kind: dict[str, list[Unit]] = {}
-        for number in dict.fromkeys(model.units_of(arch)):
-            unit = model.units[number]
-            if unit.macs:
-                by_kind.setdefault(unit.module, []).append(unit)
-        for units in by_kind.values():
-            step = max(1, len(units) // per_kind)
-            chosen += [(name, unit) for unit in units[::step][:per_kind]]
-    points = []
-    for start in range(0, len(chosen), together):
-        chunk = chosen[start : start + together]
-        bound = {str(i): runnable(unit, setting.batch) for i, (_, unit) in enumerate(chunk)}
-        found = measure_bound(bound, setting, warmup=3, repeats=repeats)
-        for i, (name, unit) in enumerate(chunk):
-            pixels = max(shape[2] * shape[3] for shape in unit.inputs)
-            points.append({"kind": "block_latency", "name": name, "module": unit.module, "macs": unit.macs,
-                           "pixels": pixels, **asdict(found[str(i)])})  # fmt: skip
-    return points
+    model = CostModel(arch)
+    by_kind: dict[str, list[Unit]] = {}
+    for number in dict.fromkeys(model.units_of(arch)):
+        unit = model.units[number]
+        if unit.macs:
+            by_kind.setdefault(unit.module, []).append(unit)
+    chosen: dict[str, Unit] = {}
+    for units in by_kind.values():
+        step = max(1, len(units) // per_kind)
+        chosen.update((fingerprint(unit.key), unit) for unit in units[::step][:per_kind])
+    todo = [key for key in chosen if key not in known]
+    for start in range(0, len(todo), together):
+        chunk = {key: chosen[key] for key in todo[start : start + together]}
+        labels = {f"{unit.module} {key} of {name}": runnable(unit, setting.batch) for key, unit in chunk.items()}
+        found = measure_bound(labels, setting, warmup=3, repeats=repeats)
+        yield [
+            {"kind": "block_latency", "name": name, "fingerprint": fingerprint(arch), "id": key, "module": unit.module,
+             "macs": unit.macs, "pixels": max(shape[2] * shape[3] for shape in unit.inputs), **asdict(latency)}
+            for (key, unit), latency in zip(chunk.items(), found.values(), strict=True)
+        ]  # fmt: skip
 
 
 def summary(networks: Sequence[Mapping[str, Any]], blocks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

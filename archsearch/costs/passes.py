@@ -22,11 +22,13 @@ import numpy as np
 
 from archsearch.costs.blocks import at_resolution, distinct, draw, runnable, whole
 from archsearch.costs.fast import CostModel
-from archsearch.costs.latency import burst, threads
+from archsearch.costs.latency import burst, fitting, threads
+from archsearch.costs.lines import read_table
 from archsearch.costs.machine import machine
-from archsearch.costs.runtimes import Bound, Runner, Setting, prepare
-from archsearch.costs.visits import Visits, check_head, head_of
-from archsearch.files import InputError, append_jsonl, read_jsonl
+from archsearch.costs.records import make_ready
+from archsearch.costs.runtimes import Bound, Runner, Setting
+from archsearch.costs.visits import Visits, check_head, head_of, runs_it
+from archsearch.files import InputError, append_jsonl, locked
 from archsearch.nets.zoo import Arch
 from archsearch.space import Space, fingerprint, to_plain
 
@@ -62,6 +64,11 @@ class Item:
     record: dict[str, Any]  # its line in the file, with its ``id``
     make: Callable[[], Bound]
 
+    @property
+    def label(self) -> str:
+        """What it is called in a message."""
+        return f"{self.record.get('module', 'network')} {self.record['id']}"
+
 
 def make_table(
     path: Path,
@@ -75,18 +82,26 @@ def make_table(
     """Measure what is missing in a table; False where it was stopped before the end.
 
     ``resolutions``: the part of the space that is measured; none for all of it. Raises ``InputError`` where the file
-    is a table of something else.
+    is a table of something else or another process measures it, ``OutOfMemory`` where a block or network does not fit.
     """
     parts = [at_resolution(space, r) for r in resolutions] or [space]
-    records = read_jsonl(path)
+    make_ready(path)
+    with locked(path, f"{path}: another process measures this table"):
+        return _measured(path, space, setting, plan, parts, on_step, should_stop)
+
+
+def _measured(
+    path: Path, space: Space[Arch], setting: Setting, plan: Plan, parts: Sequence[Space[Arch]], on_step: OnStep,
+    should_stop: Callable[[], bool],
+) -> bool:  # fmt: skip
+    records = read_table(path)
     if records:
         check_head(path, records[0], space, setting)
-    elif path.exists() and path.stat().st_size:
+    elif path.stat().st_size:
         raise InputError(f"{path}: is not empty and holds no latency table; name another file")
     items = {item.record["id"]: item for item in _items(space, parts, setting.batch, plan)}
     if not records:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        append_jsonl(path, {**head_of(space, setting), "machine": machine(setting)})
+        append_jsonl(path, {**head_of(space, setting), **runs_it(setting), "machine": machine(setting)})
     known = {record.get("id") for record in records if record["kind"] in ("block", "network")}
     for name, item in items.items():
         if name not in known:
@@ -106,10 +121,10 @@ def make_table(
                 if should_stop():
                     return False
                 if anchor is None:
-                    anchor = prepare(whole(space.smallest(), setting.batch), setting)
+                    anchor = fitting("the smallest network", whole(space.smallest(), setting.batch), setting)
                     beside = burst(anchor, plan.warmup, plan.repeats)
                 found = {
-                    name: burst(prepare(items[name].make(), setting), plan.warmup, plan.repeats)
+                    name: burst(fitting(items[name].label, items[name].make(), setting), plan.warmup, plan.repeats)
                     for name in todo[start : start + TOGETHER]
                 }
                 before, beside = beside, burst(anchor, 1, plan.repeats)

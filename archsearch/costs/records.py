@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from archsearch.costs.latency import measure
+from archsearch.costs.latency import check_rounds, measure
 from archsearch.costs.machine import gpu_state, machine
 from archsearch.costs.macs import checked_hw, cost
+from archsearch.costs.memory import OutOfMemory
 from archsearch.costs.runtimes import COMPILE, COMPILE_GRAPH, EAGER, GRAPH, ONNX, Setting
 from archsearch.environment import choose_device
 from archsearch.files import InputError, append_jsonl, read_text
@@ -17,7 +20,7 @@ from archsearch.nets.zoo import Arch, build, load_arch
 from archsearch.space import fingerprint, to_plain
 
 DEVICES = ("auto", "cpu", "cuda", ONNX)  # auto: a GPU if there is one; onnxruntime runs on the CPU
-OnStep = Callable[[str, int, int], None]  # what is measured, how many rounds are done, of how many
+OnStep = Callable[[str, int, int], None]  # what is measured, how many rounds of networks are done, of how many
 
 
 def settings_for(
@@ -56,24 +59,50 @@ def measure_and_append(
     together: int = 4,
     extra: Mapping[str, Any] | None = None,
     on_step: OnStep = lambda *_: None,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> list[dict[str, Any]]:
     """Measure architectures in each setting, ``together`` of them interleaved, and append a record for each.
 
     A record has the name, fingerprint and plain tree of the architecture, its input and MACs, the latency, and the
-    machine with its state at that time. Raises ``ValueError`` where an architecture cannot take the input.
+    machine with its state at that time. ``should_stop`` is asked between those that are interleaved; what was measured
+    until then comes back. Raises ``ValueError`` where an architecture cannot take the input, and ``OutOfMemory``, once
+    all else is measured, with the networks that do not fit into memory even alone.
     """
+    check_rounds(warmup, repeats)
     sizes = {name: checked_hw(arch, input_hw) for name, arch in archs.items()}
-    names, records = list(archs), []
+    make_ready(path)
+    names, rounds = list(archs), warmup + repeats
+    records: list[dict[str, Any]] = []
+    too_large: list[str] = []
     for setting in settings:
         found_on = machine(setting)
-        for start in range(0, len(names), together):
-            chunk = names[start : start + together]
-            on_step(setting.runtime, start, len(names))
-            latencies = measure(
-                {name: build(archs[name]) for name in chunk}, [sizes[name] for name in chunk],
-                device=setting.device, batch=setting.batch, threads=setting.threads, runtime=setting.runtime,
-                dtype=setting.dtype, channels_last=setting.channels_last, warmup=warmup, repeats=repeats,
-            )  # fmt: skip
+        chunks = deque(names[start : start + together] for start in range(0, len(names), together))
+        done = 0  # networks that are measured or do not fit
+        while chunks:
+            if should_stop():
+                return records
+            chunk = chunks.popleft()
+
+            def on_round(
+                turn: int, before: int = done * rounds, count: int = len(chunk), of: Setting = setting
+            ) -> None:
+                on_step(of.runtime, before + turn * count, len(names) * rounds)
+
+            try:
+                latencies = measure(
+                    {name: build(archs[name]) for name in chunk}, [sizes[name] for name in chunk],
+                    device=setting.device, batch=setting.batch, threads=setting.threads, runtime=setting.runtime,
+                    dtype=setting.dtype, channels_last=setting.channels_last, warmup=warmup, repeats=repeats,
+                    on_round=on_round,
+                )  # fmt: skip
+            except OutOfMemory as error:
+                if len(chunk) > 1:  # together they may be too large where each alone is not
+                    chunks.extendleft([name] for name in reversed(chunk))
+                else:
+                    too_large.append(f"{error} in {setting.runtime}" if len(settings) > 1 else str(error))
+                    done += 1
+                continue
+            done += len(chunk)
             state = {"gpu_state": gpu_state()} if setting.device == "cuda" else {}
             for name in chunk:
                 arch = archs[name]
@@ -84,8 +113,23 @@ def measure_and_append(
                 }  # fmt: skip
                 append_jsonl(path, record)
                 records.append(record)
-        on_step(setting.runtime, len(names), len(names))
+        on_step(setting.runtime, len(names) * rounds, len(names) * rounds)
+    if too_large:
+        kept = f"; {path} has the other {len(records)} latencies" if records else ""
+        raise OutOfMemory("; ".join(too_large) + kept)
     return records
+
+
+def make_ready(path: Path) -> None:
+    """Make the folder of a file that will be appended to. Raises ``InputError`` where the file cannot be written."""
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder, a file is needed")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{path}: its folder cannot be made: {error.strerror}") from None
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise InputError(f"{path}: may not be written")
 
 
 def setting_text(record: Mapping[str, Any]) -> str:

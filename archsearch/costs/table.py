@@ -8,9 +8,10 @@ from pathlib import Path
 
 from archsearch.costs.agreement import Correction, fit
 from archsearch.costs.fast import CostModel
+from archsearch.costs.lines import read_table
 from archsearch.costs.runtimes import Setting
 from archsearch.costs.visits import Visits, check_head
-from archsearch.files import InputError, read_jsonl
+from archsearch.files import InputError
 from archsearch.nets.zoo import Arch, as_arch
 from archsearch.space import Space
 
@@ -28,15 +29,18 @@ class Measured:
 
 
 class Table:
-    """A table read from a file, of one space. Raises ``InputError`` where the file is no table of that space.
+    """A table read from a file, of one space. Raises ``InputError`` where the file is no table of that space, or a line
+    of it is wrong.
 
     ``setting``: what the table must have been measured in; None where any will do.
     """
 
     def __init__(self, path: Path, space: Space[Arch], setting: Setting | None = None) -> None:
         self.path, self.space = path, space
-        records = read_jsonl(path)
-        check_head(path, records[0] if records else {}, space, setting)
+        records = read_table(path)
+        if not records:
+            raise InputError(f"{path}: not a latency table; `archsearch latency table` makes one")
+        check_head(path, records[0], space, setting)
         self.head = records[0]
         self.model = CostModel(space)
         self.visits = Visits(records)
@@ -51,10 +55,10 @@ class Table:
             if record["kind"] == "block":
                 self.block_ms[record["key"]], self.block_uncertainty[record["key"]] = ms, uncertainty
             else:
-                halves = self.visits.halves_ms(record["id"])
-                self.networks.append(
-                    Measured(as_arch(record["arch"]), record["role"], record["macs"], ms, uncertainty, halves)
-                )
+                arch, halves = as_arch(record["arch"]), self.visits.halves_ms(record["id"])
+                if arch not in space:
+                    raise InputError(f"{path}: network {record['id']}: arch is not of the space {space.name}")
+                self.networks.append(Measured(arch, record["role"], record["macs"], ms, uncertainty, halves))
 
     @functools.cached_property
     def correction(self) -> Correction:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy import stats
 
-from archsearch.costs.runtimes import Setting
+from archsearch.costs.lines import VERSION
+from archsearch.costs.runtimes import ONNX, Setting
 from archsearch.files import InputError
 from archsearch.nets.zoo import Arch
 from archsearch.space import Space, fingerprint
-
-VERSION = 2  # of the file: 1 had no visits
 
 
 @dataclass(frozen=True)
@@ -43,18 +44,26 @@ def head_of(space: Space[Arch], setting: Setting) -> dict[str, Any]:
 def check_head(path: Path, head: dict[str, Any], space: Space[Arch], setting: Setting | None) -> None:
     """Raises ``InputError`` naming what a table is of and what it is wanted for, where the two differ.
 
-    ``setting``: None where any will do.
+    ``setting``: None where any will do. Warns where it is the same setting but another version of what runs it.
     """
-    if head.get("kind") != "latency_table":
-        raise InputError(f"{path}: not a latency table; `archsearch latency table` makes one")
     wanted = head_of(space, Setting() if setting is None else setting)
-    if head.get("version", 1) != VERSION:
-        raise InputError(
-            f"{path}: a latency table of version {head.get('version', 1)}, this is version {VERSION}; measure it anew"
-        )
     for name in ["space", "space_fingerprint"] if setting is None else wanted:
         if head.get(name) != wanted[name]:
             raise InputError(f"{path}: a table of {name} {head.get(name)}, not of {name} {wanted[name]}")
+    if setting is None:
+        return
+    for name, version in runs_it(setting).items():
+        if head.get(name, version) != version:
+            warnings.warn(
+                f"{path}: a table begun with {name} {head[name]}, this is {version}, which may be faster or slower",
+                stacklevel=3,
+            )
+
+
+def runs_it(setting: Setting) -> dict[str, str]:
+    """The versions that a runtime's speed may change with, as a table's head has them."""
+    name = "onnxruntime" if setting.runtime == ONNX else "torch"
+    return {name: metadata.version(name)}
 
 
 class Visits:

@@ -58,8 +58,10 @@ def test_the_number_of_threads_is_put_back() -> None:
 
 
 def test_numbers_must_be_positive() -> None:
-    with pytest.raises(ValueError, match="repeats 0"):
-        measure({"a": Sleepless(1)}, [(8, 8)], repeats=0)
+    for name, value, least in (("repeats", 0, 1), ("warmup", -1, 0), ("batch", 0, 1), ("threads", -3, 1)):
+        options: dict[str, Any] = {name: value}
+        with pytest.raises(ValueError, match=f"^{name} {value} is less than {least}$"):
+            measure({"a": Sleepless(1)}, [(8, 8)], **options)
 
 
 # -------------------------------------------------------------------------------------------------------------- records

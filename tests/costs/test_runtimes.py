@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,9 @@ from torch import nn
 
 import archsearch
 from archsearch.costs.latency import measure, measure_bound
-from archsearch.costs.machine import gpu_state
+from archsearch.costs.machine import gpu_state, gpu_used
 from archsearch.costs.records import measure_and_append, read_arch_list, settings_for
-from archsearch.costs.runtimes import Bound, Setting, Shape, onnx_bytes
+from archsearch.costs.runtimes import Bound, Setting, Shape, onnx_bytes, overwritten_bytes
 from archsearch.files import InputError, read_jsonl
 from archsearch.nets.lite_blocks import FULL, Shuffle
 from archsearch.nets.zoo import load_arch
@@ -85,6 +86,8 @@ def test_onnxruntime_computes_the_network_and_says_what_it_is() -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
+        ({"batch": 0}, "^batch 0 is less than 1$"),
+        ({"threads": -2}, "^threads -2 is less than 1$"),
         ({"runtime": "tflite"}, "runtime tflite is not one of torch-eager"),
         ({"dtype": "int8"}, "dtype int8 is not one of float32"),
         ({"runtime": "torch-graph"}, "torch-graph needs a CUDA GPU, the device is cpu"),
@@ -147,13 +150,31 @@ def test_lists_of_architectures(tmp_path: Path) -> None:
         read_arch_list(path)
 
 
+def test_a_gpu_forgets_what_it_was_given_before_a_sample() -> None:
+    """Twice the cache, as an H100's of 50 MB; less where the memory is full."""
+    assert overwritten_bytes(50 * 2**20, 70 * 2**30) == 100 * 2**20
+    assert overwritten_bytes(50 * 2**20, 200 * 2**20) == 50 * 2**20
+    assert overwritten_bytes(50 * 2**20, 0) == 0
+
+
+def test_which_gpu_it_was_and_how_it_computes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: SimpleNamespace(uuid=f"12-{index}"))
+    found = gpu_used()
+    assert (found["index"], found["uuid"]) == (1, "GPU-12-1")
+    assert found["cudnn_allow_tf32"] is torch.backends.cudnn.allow_tf32
+    assert found["cudnn_benchmark"] is torch.backends.cudnn.benchmark
+    assert json.loads(json.dumps(found)) == found
+
+
 def test_the_state_of_a_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     fake = tmp_path / "nvidia-smi"
-    fake.write_text("#!/bin/sh\necho 'Some GPU, 1.2, 1980, 2619, 1980, 96.5, 700.0, 31, 0'\n")
+    fake.write_text("#!/bin/sh\necho 'Some GPU, GPU-12ab, 0, 1.2, 1980, 2619, 1980, 96.5, 700.0, 31, 0'\n")
     fake.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     state = gpu_state()
     assert state is not None
+    assert state[0]["uuid"] == "GPU-12ab"
     assert (state[0]["name"], state[0]["clocks.sm"], state[0]["power.draw"]) == ("Some GPU", "1980", "96.5")
     monkeypatch.setenv("PATH", "/nowhere")
     assert gpu_state() is None

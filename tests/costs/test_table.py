@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from typer.testing import CliRunner
 
 import archsearch
 from archsearch.cli import app
-from archsearch.costs import passes
+from archsearch.costs import latency, passes
 from archsearch.costs.agreement import Correction, fit, interval, kendall, mape, spearman
 from archsearch.costs.blocks import at_resolution, distinct, draw, runnable
 from archsearch.costs.fast import CostModel
@@ -21,9 +22,9 @@ from archsearch.costs.passes import Plan, make_table
 from archsearch.costs.runtimes import Bound, Runner, Setting
 from archsearch.costs.table import Table, predict
 from archsearch.costs.visits import Visits
-from archsearch.files import InputError, read_jsonl
+from archsearch.files import InputError, locked, read_jsonl
 from archsearch.nets.zoo import Arch, load_arch
-from archsearch.space import Space
+from archsearch.space import Space, to_plain
 
 SMALL = {
     "kind": "litepose",
@@ -194,8 +195,11 @@ def test_a_file_that_is_no_table(tmp_path: Path) -> None:
     for use in (lambda p: Table(p, SPACE), lambda p: make_table(p, SPACE, Setting(), QUICK)):
         with pytest.raises(InputError, match="not a latency table"):
             use(tmp_path / "x.jsonl")
-    with pytest.raises(InputError, match="not a latency table"):
+    with pytest.raises(InputError, match=r"absent.jsonl: no such file"):
         Table(tmp_path / "absent.jsonl", SPACE)
+    (tmp_path / "empty.jsonl").write_text("")
+    with pytest.raises(InputError, match=r"empty.jsonl: not a latency table"):
+        Table(tmp_path / "empty.jsonl", SPACE)
     (tmp_path / "x.jsonl").write_text("a text\n")
     with pytest.raises(InputError, match="is not empty and holds no latency table"):
         make_table(tmp_path / "x.jsonl", SPACE, Setting(), QUICK)
@@ -208,6 +212,53 @@ def test_a_table_of_the_older_kind_is_refused(made: Path, tmp_path: Path) -> Non
     (tmp_path / "old.jsonl").write_text(json.dumps(head) + "\n" + json.dumps({"kind": "block", "key": "k"}) + "\n")
     with pytest.raises(InputError, match=r"old.jsonl: a latency table of version 1, this is version 2; measure it"):
         Table(tmp_path / "old.jsonl", SPACE)
+
+
+def test_a_table_of_another_version_of_torch_is_used_and_told(made: Path, tmp_path: Path) -> None:
+    head, rest = made.read_text().split("\n", 1)
+    assert json.loads(head)["torch"] == metadata.version("torch")
+    path = tmp_path / "older.jsonl"
+    path.write_text(json.dumps({**json.loads(head), "torch": "2.0.1"}) + "\n" + rest)
+    for use in (lambda: Table(path, SPACE, Setting()), lambda: make_table(path, SPACE, Setting(), QUICK, [32])):
+        with pytest.warns(UserWarning, match=r"older.jsonl: a table begun with torch 2.0.1, this is "):
+            use()
+    assert Table(path, SPACE).head["torch"] == "2.0.1"  # who only reads predictions need not know
+
+
+def test_lines_that_two_processes_wrote_count_once(made: Path, tmp_path: Path) -> None:
+    head, rest = made.read_text().split("\n", 1)
+    path = tmp_path / "twice.jsonl"
+    path.write_text(head + "\n" + rest + rest)
+    found, expected = (judge(Table(p, SPACE)) for p in (path, made))
+    assert found["calibration_networks"] == 4
+    assert {**found, "table": ""} == {**expected, "table": ""}
+
+
+def test_only_one_process_measures_a_table(made: Path, tmp_path: Path) -> None:
+    path = tmp_path / "table.jsonl"
+    path.write_bytes(made.read_bytes())
+    with locked(path, "mine"), pytest.raises(InputError, match="another process measures this table"):
+        make_table(path, SPACE, Setting(), QUICK, [64])
+    assert path.read_bytes() == made.read_bytes()
+    assert judge(Table(path, SPACE))["held_out_networks"] == 5
+
+
+def test_a_table_is_not_begun_where_it_cannot_be_written(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is a folder, a file is needed"):
+        make_table(tmp_path, SPACE, Setting(), QUICK, [32])
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"file/t.jsonl: its folder cannot be made"):
+        make_table(tmp_path / "file" / "t.jsonl", SPACE, Setting(), QUICK, [32])
+
+
+def test_a_network_of_another_space_is_refused(made: Path, tmp_path: Path) -> None:
+    lines = [json.loads(line) for line in made.read_text().splitlines()]
+    network = next(line for line in lines if line["kind"] == "network")
+    network["arch"] = to_plain(load_arch("litepose-xs"))
+    path = tmp_path / "t.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with pytest.raises(InputError, match=f"network {network['id']}: arch is not of the space small"):
+        Table(path, SPACE)
 
 
 def visit(name: str, turn: int, ms: list[float], anchor_ms: list[float]) -> dict[str, Any]:
@@ -245,7 +296,7 @@ def faked(monkeypatch: pytest.MonkeyPatch, speed: Any) -> None:
         work = sum(p.numel() for p in bound.parameters()) / 1e3
         return lambda turn, calls: speed(work)
 
-    monkeypatch.setattr(passes, "prepare", prepared)
+    monkeypatch.setattr(latency, "prepare", prepared)
 
 
 def test_a_drifting_machine_does_not_change_a_table(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -309,7 +360,9 @@ def test_the_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["held_out_networks"] == 4
     done = CliRunner().invoke(app, ["latency", "predict", "t.jsonl", "small.yaml", "a.yaml", "--json"])
-    assert json.loads(done.stdout)[0]["predicted_ms"] >= 0
+    (row,) = json.loads(done.stdout)
+    assert row["predicted_ms"] >= 0
+    assert [row[name] for name in ("runtime", "threads", "batch", "dtype")] == ["torch-eager", 1, 1, "float32"]
     done = CliRunner().invoke(app, ["latency", "predict", "t.jsonl", "small.yaml", "litepose-xs"])
     assert "litepose-xs is not an architecture of the space small" in str(done.exception)
     done = CliRunner().invoke(app, ["latency", "measure", "a.yaml", "--repeats", "2", "--json"])

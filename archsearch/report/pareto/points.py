@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from archsearch.costs.lines import read_latency_lines
 from archsearch.costs.records import setting_text
-from archsearch.files import InputError, read_jsonl
+from archsearch.files import InputError
 from archsearch.nets.zoo import Arch, as_arch
 from archsearch.report.published import Published
 from archsearch.report.tables import Difference
@@ -56,11 +57,11 @@ class Point:
 def read_latencies(paths: Sequence[Path]) -> dict[str, tuple[Reading, ...]]:
     """Latencies at an architecture's own input by its fingerprint; of the same setting the last one counts.
 
-    Raises ``InputError`` where a file is missing or holds no latency.
+    Raises ``InputError`` where a file is missing or holds no latency, or with the line that is wrong.
     """
     found: dict[str, dict[str, Reading]] = {}
     for path in paths:
-        records = [r for r in read_jsonl(path) if r.get("kind") == "latency" and "fingerprint" in r]
+        records = [r for r in read_latency_lines(path) if r["kind"] == "latency"]
         if not records:
             raise InputError(f"{path}: no latencies; `archsearch latency measure ARCH --out {path}` records them")
         for record in records:
