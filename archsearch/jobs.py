@@ -6,6 +6,7 @@ process ends when its parent does, however the parent ends.
 
 from __future__ import annotations
 
+import dataclasses
 import multiprocessing
 import os
 import pickle
@@ -19,7 +20,10 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from multiprocessing.synchronize import Event
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    import torch  # imported where it is used: the command line reads this module for whatever it does
 
 
 class JobFailed(Exception):
@@ -46,6 +50,39 @@ class _Running:
     index: int
     process: BaseProcess
     connection: Connection
+    slot: int  # its place among those that run side by side, from 0
+
+
+class OnDevice(Protocol):
+    """A payload that says where it is computed: a dataclass with a ``device`` as ``choose_device`` takes it."""
+
+    @property
+    def device(self) -> str:
+        """``cpu``, ``cuda`` or ``cuda:1``."""
+
+
+OnDeviceT = TypeVar("OnDeviceT", bound=OnDevice)
+
+
+def usual_workers(device: torch.device) -> int:
+    """How many jobs go side by side where nobody says it: one a core, or one a GPU."""
+    import torch
+
+    from archsearch.environment import cores
+
+    if device.type == "cpu":
+        return cores()
+    return torch.cuda.device_count() if device.index is None else 1
+
+
+def on_own_gpu(payload: OnDeviceT, slot: int) -> OnDeviceT:
+    """The payload on the GPU of its slot, where it may be computed on any."""
+    if payload.device != "cuda":
+        return payload
+    import torch
+
+    own = f"cuda:{slot % torch.cuda.device_count()}"
+    return dataclasses.replace(payload, device=own)  # type: ignore[type-var]
 
 
 def run_jobs(
@@ -55,16 +92,19 @@ def run_jobs(
     workers: int,
     threads: int = 1,
     restarts: int = 0,
+    place: Callable[[Any, int], Any] = lambda payload, _: payload,
     on_message: Callable[[int, Any], None] = lambda _, __: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> list[Any]:
     """``function(payload, talk)`` for every payload, ``workers`` at a time; the results in the payloads' order.
 
-    ``function`` is a module's own function, since each job is a fresh process. ``on_message(index, message)`` gets what
-    a job sends. When ``should_stop()`` says so, running jobs are asked to stop, and what they return is kept; the
-    result of a job that never began is None. A job whose process dies (is killed, runs out of memory) is begun anew,
-    ``restarts`` times in all. Raises ``ValueError`` with a job's own message where it raised one, ``JobFailed`` where
-    it failed otherwise; the other jobs are stopped first and keep their checkpoints.
+    ``function`` is a module's own function, since each job is a fresh process; it is given ``place(payload, slot)``,
+    where of ``workers`` slots (from 0) each has one running job, as :func:`on_own_gpu` wants it.
+    ``on_message(index, message)`` gets what a job sends. When ``should_stop()`` says so, running jobs are asked to
+    stop, and what they return is kept; the result of a job that never began is None. A job whose process dies (is
+    killed, runs out of memory) is begun anew, ``restarts`` times in all. Raises ``ValueError`` with a job's own message
+    where it raised one, ``JobFailed`` where it failed otherwise; the other jobs are stopped first and keep their
+    checkpoints.
     """
     context = multiprocessing.get_context("spawn")
     stop = context.Event()
@@ -76,12 +116,14 @@ def run_jobs(
         while running or (waiting and not stop.is_set()):
             while waiting and len(running) < workers and not stop.is_set():
                 index = waiting.pop(0)
+                slot = min({*range(workers)} - {job.slot for job in running})
+                payload = place(payloads[index], slot)
                 ours, theirs = context.Pipe()
-                process = context.Process(target=_work, args=(function, payloads[index], theirs, stop, threads))
+                process = context.Process(target=_work, args=(function, payload, theirs, stop, threads))
                 with _uninterrupted():
                     process.start()
                 theirs.close()
-                running.append(_Running(index, process, ours))
+                running.append(_Running(index, process, ours, slot))
             ready = wait([job.connection for job in running], timeout=0.2)
             for job in [job for job in running if job.connection in ready]:
                 kind, value = _receive(job)

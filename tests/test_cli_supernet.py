@@ -21,6 +21,7 @@ from report.pages import parse
 from train import tiny
 
 from archsearch.cli import main, supernets
+from archsearch.experiments import supernet as experiment
 from archsearch.experiments.rank import read_benchmark
 from archsearch.runs import Run
 from archsearch.train.checkpoint import load_tensors
@@ -161,6 +162,10 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *w
         (["supernet", "no_such_study"], "neither a YAML file nor one of"),
         (["supernet", "STUDY", "--resume"], "no run to resume"),
         (["supernet", "STUDY", "processes=3"], "batch 8 cannot be shared equally by 3 processes"),
+        (["supernet", "STUDY", "processes=8", "supernet.sync_batch_norm=false"], "each would normalise one image"),
+        (["supernet", "STUDY", "supernet.weights=/no/such/model"], "supernet.weights: /no/such/model: no such file"),
+        (["supernet", "table", "nowhere", "embedded_table", "--out", "."], "--out .: is a folder, a file is needed"),
+        (["supernet", "table", "nowhere", "embedded_table", "--out", "a/t.jsonl"], "there is no folder a"),
         (["supernet", "conflict", "nowhere"], "nowhere: no supernet"),
         (["supernet", "table", "nowhere", "embedded_table", "--out", "t.jsonl"], "nowhere: no supernet"),
         (["supernet", "table", "nowhere", "no_such_space", "--out", "t.jsonl"], "no_such_space is neither a file nor"),
@@ -181,6 +186,44 @@ def test_bad_input_is_one_clear_line_and_leaves_nothing(
     assert line in lines[0]
     assert "Traceback" not in err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_under_torchrun_another_number_of_processes_is_one_clear_line(
+    study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, value in (("RANK", "0"), ("LOCAL_RANK", "0"), ("WORLD_SIZE", "4")):
+        monkeypatch.setenv(name, value)
+    code, _, err = call(monkeypatch, capsys, "supernet", study)
+    assert code == 2, err
+    assert err.strip() == "error: processes is 2, torchrun started 4"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_goes_on_elsewhere_with_as_many_processes(
+    study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also an older one, in whose study.yaml the number was not written out."""
+    words = ["supernet", study, "processes=null", "--runs", tmp_path]
+    went_on: list[Any] = []
+    monkeypatch.setattr(experiment, "run_supernet", lambda settings, *_, **__: went_on.append(settings.processes))
+    monkeypatch.setattr(experiment, "cores", lambda: 2)
+    assert call(monkeypatch, capsys, *words)[0] == 130
+    (run,) = (tmp_path / "tiny").iterdir()
+    assert yaml.safe_load((run / "study.yaml").read_text())["processes"] == 2
+    monkeypatch.setattr(experiment, "cores", lambda: 8)
+    code, _, err = call(monkeypatch, capsys, *words, "--resume")
+    assert code == 130, err
+    older = {**yaml.safe_load((run / "study.yaml").read_text()), "processes": None}
+    (run / "study.yaml").write_text(yaml.safe_dump(older))
+    Run(run).record("trained", processes=2)
+    code, _, err = call(monkeypatch, capsys, *words, "--resume")
+    assert code == 130, err
+    assert went_on == [2, 2, 2]
+    assert yaml.safe_load((run / "study.yaml").read_text())["processes"] == 2
+    code, _, err = call(monkeypatch, capsys, "supernet", study, "processes=4", "--runs", tmp_path, "--resume")
+    assert code == 2
+    assert "the run was started with other settings: processes was 2, is 4" in err
 
 
 def test_reports_are_written_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:

@@ -3,12 +3,15 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-from archsearch.jobs import JobFailed, Talk, run_jobs
+from archsearch.environment import cores
+from archsearch.jobs import JobFailed, Talk, on_own_gpu, run_jobs, usual_workers
 
 
 def double(payload: int, talk: Talk) -> int:
@@ -57,6 +60,41 @@ def test_running_jobs_are_asked_to_stop_and_waiting_ones_never_begin() -> None:
     )
     assert "stopped" in results
     assert results[2] is None
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A job that lasts until ``flags`` has as many files as it waits for."""
+
+    flags: Path
+    waits_for: int
+    device: str
+    slot: int = -1
+
+
+def slot_of(payload: Placed, talk: Talk) -> int:
+    (payload.flags / str(os.getpid())).touch()
+    _wait(lambda: len(list(payload.flags.iterdir())) >= payload.waits_for)
+    return payload.slot
+
+
+def test_jobs_side_by_side_have_slots_of_their_own(tmp_path: Path) -> None:
+    """The first lasts until the third has begun, which takes the second one's slot."""
+    payloads = [Placed(tmp_path, count, "cpu") for count in (3, 0, 3)]
+    place = lambda payload, slot: replace(payload, slot=slot)  # noqa: E731
+    assert run_jobs(slot_of, payloads, workers=2, place=place) == [0, 1, 1]
+
+
+def test_each_slot_has_its_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    job = Placed(Path(), 0, "cuda")
+    assert [on_own_gpu(job, slot).device for slot in range(5)] == ["cuda:0", "cuda:1", "cuda:2", "cuda:0", "cuda:1"]
+    for device in ("cpu", "cuda:1"):
+        chosen = replace(job, device=device)
+        assert on_own_gpu(chosen, 2) is chosen
+    assert usual_workers(torch.device("cuda")) == 3
+    assert usual_workers(torch.device("cuda:1")) == 1
+    assert usual_workers(torch.device("cpu")) == cores()
 
 
 SCRIPT = """

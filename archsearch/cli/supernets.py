@@ -54,8 +54,10 @@ def train(
 
     path = find_study(study)
     fields = read_study(path, overrides or [])
-    from archsearch.experiments.supernet import SupernetStudy, resolved, run_supernet
+    from archsearch.experiments.supernet import SupernetStudy, checked, resolved, run_supernet
+    from archsearch.files import read_yaml
     from archsearch.report.supernet import write_report
+    from archsearch.runs import latest
     from archsearch.train.processes import under_torchrun
 
     settings = parse(SupernetStudy, fields, path)
@@ -64,7 +66,11 @@ def train(
         with interruptible(screen) as pressed:  # Ctrl-C reaches every process: all stop at the same step
             _join(settings, pressed=pressed)
         return
-    with run_of(settings.name, resolved(settings), runs, resume) as run:
+    begun = latest(settings.name, runs) if resume else None
+    # Older runs do not have the number of processes written out.
+    added = ("processes",) if begun and read_yaml(begun.path / "study.yaml").get("processes") is None else ()
+    settings = checked(settings, begun, None if member is None else member.count)
+    with run_of(settings.name, resolved(settings), runs, resume, added) as run:
         with interruptible(screen) as pressed, board(screen) as shown:
             told = Events(shown)
             finished = member is None or _join(settings, run, told, pressed)
@@ -106,9 +112,10 @@ def conflict(
     """Cosines between the gradients of sub-nets that differ in one choice, as a heat map in the run's report."""
     import dataclasses
 
-    from archsearch.environment import choose_device, cores
+    from archsearch.environment import choose_device
     from archsearch.experiments.candidates import supernet_folder
     from archsearch.experiments.conflict import cells, run_conflict
+    from archsearch.jobs import usual_workers
     from archsearch.report.supernet import write_report
     from archsearch.runs import Run, locked
 
@@ -118,10 +125,9 @@ def conflict(
         raise InputError(f"{folder}: not a run's folder, it has no study.yaml")
     found = Run(folder)
     with locked(found), interruptible(screen) as pressed, board(screen) as shown:
-        workers = cores() if chosen.type == "cpu" else 1
         if not run_conflict(
-            found, bases=bases, images=images, device=str(chosen), workers=workers, on_event=Events(shown),
-            should_stop=pressed,
+            found, bases=bases, images=images, device=str(chosen), workers=usual_workers(chosen),
+            on_event=Events(shown), should_stop=pressed,
         ):  # fmt: skip
             screen.print("stopped; the same command goes on")
             raise typer.Exit(130)
@@ -147,19 +153,21 @@ def table(
     as_json: AsJson = False,
 ) -> None:
     """Evaluate every architecture of a small space with a supernet: a benchmark that is searched in seconds."""
-    from archsearch.environment import choose_device, cores
+    from archsearch.environment import choose_device
     from archsearch.experiments.benchmark import run_table, source
     from archsearch.experiments.candidates import EstimateSettings
     from archsearch.files import write_jsonl
+    from archsearch.jobs import usual_workers
     from archsearch.nets.zoo import load_space
 
     chosen, searched = choose_device(device), load_space(space)
+    _check_out(out)
     estimate = EstimateSettings.model_validate({"calibration_images": calibration_images})
     origin = source(searched, run, estimate)
     with run_of(searched.name, {"kind": "table", "name": searched.name, **origin}, runs, resume) as made:
         with interruptible(screen) as pressed, board(screen) as shown:
             rows = run_table(
-                searched, run, estimate, made, device=str(chosen), workers=cores() if chosen.type == "cpu" else 1,
+                searched, run, estimate, made, device=str(chosen), workers=usual_workers(chosen),
                 on_event=Events(shown), should_stop=pressed,
             )  # fmt: skip
         if rows is None:
@@ -173,6 +181,14 @@ def table(
     else:
         print_table(f"{searched.name} by the supernet of {origin['supernet']['study']}", [found])
         print(out)
+
+
+def _check_out(out: Path) -> None:
+    """Raises ``InputError`` where a file could not be written there, before there is anything to write."""
+    if out.is_dir():
+        raise InputError(f"--out {out}: is a folder, a file is needed")
+    if not out.parent.is_dir():
+        raise InputError(f"--out {out}: there is no folder {out.parent}")
 
 
 @app.command(epilog="Example: archsearch rank embedded_rank --supernet runs/embedded_supernet")

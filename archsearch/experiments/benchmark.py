@@ -6,7 +6,6 @@ table that was stopped goes on where it was.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,7 @@ from archsearch.files import InputError
 from archsearch.nets.zoo import Arch
 from archsearch.runs import Run
 from archsearch.space import Space, fingerprint
-from archsearch.train.checkpoint import WEIGHTS
-from archsearch.train.stored import load_supernet
+from archsearch.train.stored import load_supernet, weights_sha256
 from archsearch.train.supernet import of_joints
 
 MOST = 50_000  # architectures in a table
@@ -43,7 +41,7 @@ def source(space: Space[Arch], given: Path, estimate: EstimateSettings) -> Recor
         "supernet": {
             "study": study.name, "run": folder.parent.name, "images_seen": trained["images_seen"], "seed": study.seed,
             "settings": study.supernet.model_dump(mode="json", exclude={"weights"}),
-            "weights_sha256": hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest(),
+            "weights_sha256": weights_sha256(folder),
         },
         "estimate": estimate.model_dump(mode="json"),
     }  # fmt: skip

@@ -22,7 +22,7 @@ from archsearch.data.dataset import Dataset, first_images
 from archsearch.data.sources import CocoData, DataSettings, SceneData, load_data
 from archsearch.environment import choose_device
 from archsearch.files import InputError, cache_folder, read_yaml
-from archsearch.jobs import Talk, run_jobs
+from archsearch.jobs import Talk, on_own_gpu, run_jobs
 from archsearch.nets.zoo import Arch, extract
 from archsearch.pose.bottomup import predict
 from archsearch.pose.evaluate import Scores, ap_draws, bootstrap, evaluate
@@ -31,7 +31,7 @@ from archsearch.settings import Settings
 from archsearch.space import fingerprint, from_plain, to_plain
 from archsearch.train.calibrate import recalibrate
 from archsearch.train.settings import TrainSettings
-from archsearch.train.stored import SPACE, Supernet, load_supernet
+from archsearch.train.stored import SPACE, Supernet, load_supernet, weights_sha256
 
 Record = dict[str, Any]
 FOLDER = "supernet"  # of a run: where its supernet is kept
@@ -47,7 +47,10 @@ class EstimateSettings(Settings):
 
 @dataclass(frozen=True, eq=False)
 class Estimator:
-    """Evaluates architectures of one supernet on one pair of data sets. The supernet is never changed or copied."""
+    """Evaluates architectures of one supernet on one pair of data sets. The supernet is never changed or copied.
+
+    Of the validation images ``val_set`` keeps as many as ``estimate.val_images`` says, the first ones.
+    """
 
     supernet: Supernet
     train_set: Dataset
@@ -55,6 +58,10 @@ class Estimator:
     settings: TrainSettings
     estimate: EstimateSettings
     device: torch.device
+
+    def __post_init__(self) -> None:
+        if self.estimate.val_images is not None:
+            object.__setattr__(self, "val_set", first_images(self.val_set, self.estimate.val_images))
 
     def network(self, arch: Arch) -> nn.Module:
         """The stand-alone network of ``arch`` with the supernet's weights and statistics of its own."""
@@ -90,8 +97,6 @@ def estimator(
             f"{folder}: a supernet for {len(supernet.skeleton)} joints, the data have other ones "
             f"({len(val_set.skeleton)})"
         )
-    if estimate.val_images is not None:
-        val_set = first_images(val_set, estimate.val_images)
     return Estimator(supernet, train_set, val_set, settings, estimate, device)
 
 
@@ -104,6 +109,7 @@ class _Job:
     train: dict[str, Any]
     estimate: EstimateSettings
     device: str
+    weights_sha256: str
 
 
 def estimate_all(
@@ -120,7 +126,8 @@ def estimate_all(
     should_stop: Callable[[], bool],
 ) -> dict[str, Record] | None:
     """The ``candidate`` records of ``archs`` by fingerprint, those on record already included; None where stopped."""
-    known = _known(run, folder, estimate)
+    digest = weights_sha256(folder)
+    known = _known(run, folder, digest, estimate)
     todo = {fingerprint(arch): to_plain(arch) for arch in archs if fingerprint(arch) not in known}
     plain = list(todo.values())
     total = len({fingerprint(arch) for arch in archs})
@@ -135,23 +142,34 @@ def estimate_all(
         on_event("sub-nets", {"stage": "", "step": done, "steps": total})
         jobs = [
             _Job(run.path, folder, plain[k::workers], data.model_dump(mode="json"), settings.model_dump(mode="json"),
-                 estimate, device)
+                 estimate, device, digest)
             for k in range(min(workers, len(plain)))
         ]  # fmt: skip
-        results = run_jobs(_work, jobs, workers=workers, on_message=on_message, should_stop=should_stop)
+        results = run_jobs(
+            _work, jobs, workers=workers, place=on_own_gpu, on_message=on_message, should_stop=should_stop
+        )  # fmt: skip
         if not all(results):
             return None
-        known = _known(run, folder, estimate)
+        known = _known(run, folder, digest, estimate)
     return {fingerprint(arch): known[fingerprint(arch)] for arch in archs}
 
 
-def _known(run: Run, folder: Path, estimate: EstimateSettings) -> dict[str, Record]:
-    """What is on record of this supernet, calibrated as now; another says other things of the same architectures."""
+def _known(run: Run, folder: Path, digest: str, estimate: EstimateSettings) -> dict[str, Record]:
+    """What is on record of this supernet, evaluated as now; another says other things of the same architectures.
+
+    A supernet is known by its weights, wherever the run was begun from; older records name its folder only.
+    """
+
+    def is_ours(record: Record) -> bool:
+        if "weights_sha256" in record:
+            return bool(record["weights_sha256"] == digest)
+        return Path(record.get("supernet", folder)).resolve() == folder.resolve()
+
+    now = {"calibration_images": estimate.calibration_images, "val_images": estimate.val_images}
     return {
         r["fingerprint"]: r
         for r in run.records("candidate")
-        if r.get("supernet", str(folder)) == str(folder)
-        and r.get("calibration_images", estimate.calibration_images) == estimate.calibration_images
+        if is_ours(r) and all(r.get(name, value) == value for name, value in now.items())
     }
 
 
@@ -186,7 +204,8 @@ def _work(job: _Job, talk: Talk) -> bool:
             "ap": scores.ap, "ap_low": interval.low, "ap_high": interval.high,
             "ap_draws": [None if ap != ap else round(ap, 4) for ap in draws.tolist()],
             "macs": cost.macs, "params": cost.params, "source": "supernet", "supernet": str(job.folder),
-            "images": len(found.val_set), "calibration_images": job.estimate.calibration_images,
+            "weights_sha256": job.weights_sha256, "images": len(found.val_set),
+            "val_images": job.estimate.val_images, "calibration_images": job.estimate.calibration_images,
             "device": str(found.device), "seconds": time.monotonic() - started,
         }  # fmt: skip
         run.record("candidate", **record)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,11 +25,11 @@ from torch import Tensor, nn
 from archsearch.data.batches import Batch, make_batch
 from archsearch.data.sources import load_data
 from archsearch.elastic import Conv, centre, give
-from archsearch.environment import choose_device
+from archsearch.environment import choose_device, cores
 from archsearch.experiments.candidates import FOLDER, supernet_folder, supernet_study
 from archsearch.experiments.supernet import SupernetStudy
-from archsearch.files import cache_folder
-from archsearch.jobs import Talk, run_jobs
+from archsearch.files import InputError, cache_folder
+from archsearch.jobs import Talk, on_own_gpu, run_jobs
 from archsearch.nets.zoo import Arch, extract
 from archsearch.pose.losses import Targets, bottom_up_loss
 from archsearch.runs import Run
@@ -51,9 +52,16 @@ def run_conflict(
     """Record (kind ``conflict``) the cosines of ``bases`` random architectures on ``images`` training images each.
 
     Those on record are not computed again. False where it was stopped. Raises ``InputError`` where the run has no
-    supernet.
+    supernet, or it learned from fewer than twice as many images: the reference takes as many others.
     """
     supernet_folder(run.path)
+    study = SupernetStudy.model_validate(supernet_study(run.path / FOLDER))
+    train_set, _ = load_data(study.data, cache=cache_folder(), workers=cores())
+    if 2 * images > len(train_set):
+        raise InputError(
+            f"images {images}: the supernet learned from {len(train_set)}, so {len(train_set) // 2} at most: the "
+            "reference takes as many others"
+        )
     done = {record["base"] for record in run.records("conflict_base") if record["images"] == images}
     jobs = [_Job(run.path, base, images, device) for base in range(bases) if base not in done]
     count = bases - len(jobs)
@@ -64,7 +72,9 @@ def run_conflict(
         on_event("architectures", {"stage": message["stage"], "step": count, "steps": bases})
 
     on_event("architectures", {"stage": "", "step": count, "steps": bases})
-    results = run_jobs(_work, jobs, workers=workers, on_message=on_message, should_stop=should_stop)
+    results = run_jobs(
+        _work, jobs, workers=workers, place=on_own_gpu, on_message=on_message, should_stop=should_stop
+    )  # fmt: skip
     return all(results)
 
 
@@ -78,7 +88,7 @@ def _work(job: _Job, talk: Talk) -> bool:
     base = space.sample(np.random.default_rng([job.base, 7]))
     chosen = space.choices(base)
     order = np.random.default_rng([job.base, 8]).permutation(len(train_set))
-    count = min(job.images, len(train_set) // 2)
+    count = job.images
     empty, used = copy.deepcopy(net), {}
     batches: dict[tuple[int, bool], list[Batch]] = {}
 
@@ -87,7 +97,7 @@ def _work(job: _Job, talk: Talk) -> bool:
         key = (min(arch.input_hw), others)
         if key not in batches:
             indices = order[count : 2 * count] if others else order[:count]
-            chunks = [indices[start : start + 16] for start in range(0, count, 16)]
+            chunks = np.array_split(indices, math.ceil(count / 16))  # of equal sizes, for each counts the same
             batches[key] = [
                 make_batch(
                     train_set, [int(i) for i in chunk], seed=job.base, step=k, size_px=key[0],

@@ -18,13 +18,13 @@ from pydantic import Field, model_validator
 
 from archsearch.costs.fast import CostModel
 from archsearch.data.sources import DataSettings
-from archsearch.environment import choose_device, cores
+from archsearch.environment import choose_device
 from archsearch.experiments.candidates import EstimateSettings, estimate_all, supernet_folder, supernet_study
 from archsearch.experiments.ranking import Pair, figures
 from archsearch.experiments.standalone import HEIGHT_EDGES_PX, NAME, Seed, job_for, run_job
 from archsearch.experiments.supernet import SupernetStudy
 from archsearch.files import InputError, read_text, read_yaml
-from archsearch.jobs import run_jobs
+from archsearch.jobs import on_own_gpu, run_jobs, usual_workers
 from archsearch.nets.zoo import Arch
 from archsearch.runs import Run
 from archsearch.settings import Settings
@@ -51,7 +51,7 @@ class RankStudy(Settings):
     macs_bins: int = Field(3, ge=1)  # in which the ranking is also looked at
     draw_seed: Seed = 0  # of the choice of architectures
     device: str = "auto"  # auto, cpu or cuda
-    workers: int | None = Field(None, gt=0)  # trainings side by side; None: one a core, or one on a GPU
+    workers: int | None = Field(None, gt=0)  # trainings side by side; None: one a core, or one a GPU
 
     @model_validator(mode="after")
     def _is_consistent(self) -> RankStudy:
@@ -90,7 +90,7 @@ def run_rank(study: RankStudy, run: Run, *, on_event: OnEvent, should_stop: Call
     folder = supernet_folder(study.supernet)
     trained = SupernetStudy.model_validate(supernet_study(folder))
     archs = spread(load_supernet(folder).space, study.architectures, study.draw_seed)
-    workers = study.workers or (cores() if device.type == "cpu" else 1)
+    workers = study.workers or usual_workers(device)
     found = estimate_all(
         run, folder, archs, trained.data, trained.train, study.estimate, device=str(device), workers=workers,
         on_event=on_event, should_stop=should_stop,
@@ -113,7 +113,9 @@ def run_rank(study: RankStudy, run: Run, *, on_event: OnEvent, should_stop: Call
         ended += message.get("stage") == "result"
         on_event("stand-alone", {"stage": jobs[index].label, "step": ended, "steps": total})
 
-    results = run_jobs(run_job, jobs, workers=workers, on_message=on_message, should_stop=should_stop)
+    results = run_jobs(
+        run_job, jobs, workers=workers, place=on_own_gpu, on_message=on_message, should_stop=should_stop
+    )  # fmt: skip
     if any(result is None for result in results):
         return False
     found_pairs = pairs(run)

@@ -20,7 +20,7 @@ from archsearch.data.sources import DataSettings, SceneData, load_data
 from archsearch.environment import choose_device, cores
 from archsearch.experiments.standalone import HEIGHT_EDGES_PX, NAME, HeightEdges, Job, Seed, job_for, run_job
 from archsearch.files import cache_folder, read_json
-from archsearch.jobs import run_jobs
+from archsearch.jobs import on_own_gpu, run_jobs, usual_workers
 from archsearch.nets.heads import Block
 from archsearch.nets.hrnet import HRNet
 from archsearch.nets.zoo import as_arch, build
@@ -62,7 +62,7 @@ class ShrinkStudy(Settings):
     train: TrainSettings
     seeds: tuple[Seed, ...] = Field((0,), min_length=1)
     device: str = "auto"  # auto, cpu or cuda
-    workers: int | None = Field(None, gt=0)  # trainings side by side; None: one a core, or one on a GPU
+    workers: int | None = Field(None, gt=0)  # trainings side by side; None: one a core, or one a GPU
     bootstrap: int = Field(1000, ge=10)  # resamples of the validation images
     height_edges_px: HeightEdges = HEIGHT_EDGES_PX  # bins of person height in AP by height
     latency: LatencySettings = Field(default_factory=lambda: LatencySettings(repeats=50, warmup=5, threads=1))
@@ -157,7 +157,7 @@ def run_study(study: ShrinkStudy, run: Run, *, on_event: OnEvent, should_stop: C
     ``on_event(label, fields)`` is told what happens, for progress. Raises ``ValueError`` with one line on bad input.
     """
     device = choose_device(study.device)
-    workers = study.workers or (1 if device.type == "cuda" else cores())
+    workers = study.workers or usual_workers(device)
     on_event("data", {})
     train_set, val_set = load_data(study.data, cache=cache_folder(), workers=cores())
     archs = study.architectures(len(train_set.skeleton))
@@ -170,6 +170,7 @@ def run_study(study: ShrinkStudy, run: Run, *, on_event: OnEvent, should_stop: C
             run_job,
             jobs,
             workers=workers,
+            place=on_own_gpu,
             on_message=lambda index, message: on_event(jobs[index].label, message),
             should_stop=should_stop,
         )

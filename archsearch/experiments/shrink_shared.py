@@ -9,11 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from archsearch.environment import choose_device, cores
+from archsearch.environment import choose_device
 from archsearch.experiments.candidates import estimate_all, supernet_folder, supernet_study
 from archsearch.experiments.shrink import ShrinkStudy
 from archsearch.experiments.supernet import SupernetStudy
 from archsearch.files import InputError
+from archsearch.jobs import usual_workers
 from archsearch.nets.hrnet import HRNet
 from archsearch.runs import Run
 from archsearch.space import fingerprint
@@ -60,7 +61,7 @@ def run_shared(
     estimate = trained.estimate.model_copy(update={"bootstrap": study.bootstrap, "val_images": None})
     found = estimate_all(
         run, folder, list(archs.values()), study.data, trained.train, estimate, device=str(device),
-        workers=cores() if device.type == "cpu" else 1, on_event=on_event, should_stop=should_stop,
+        workers=usual_workers(device), on_event=on_event, should_stop=should_stop,
     )  # fmt: skip
     if found is None:
         return False

@@ -7,6 +7,9 @@ candidate reaches the next.
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
 import torch
 from torch import nn
 
@@ -29,8 +32,9 @@ def recalibrate(
     """Set the statistics of ``net``, in place, to the mean of those of batches of training samples.
 
     There are ``images`` samples in all, evenly spread over the data set, augmented as in training, always in the same
-    way. ``net`` is on ``device``; it ends in evaluation mode with its weights as they were. Raises ``ValueError`` where
-    there are no images.
+    way, in as few batches as ``batch`` allows. Those differ by one sample at most, since each counts the same. ``net``
+    is on ``device``; it ends in evaluation mode with its weights as they were. Raises ``ValueError`` where there are no
+    images.
     """
     if images < 1 or len(dataset) < 1:
         raise ValueError(f"{images} of {len(dataset)} images: at least one is needed to recalibrate")
@@ -44,10 +48,9 @@ def recalibrate(
         layer.momentum = None  # a plain mean over batches
         layer.train()
     try:
-        for step, start in enumerate(range(0, count, batch)):
-            chunk = picked[start : start + batch]
+        for step, chunk in enumerate(np.array_split(picked, math.ceil(count / batch))):
             made = make_batch(
-                dataset, chunk, seed=0, step=step, size_px=size_px, augmentation=augmentation, device=device
+                dataset, chunk.tolist(), seed=0, step=step, size_px=size_px, augmentation=augmentation, device=device
             )
             net(made.images_N3HW.contiguous(memory_format=torch.channels_last))
     finally:

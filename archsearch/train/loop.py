@@ -87,7 +87,7 @@ def train(
     Of several processes that joined a group each calls this with the same arguments and takes its share of every
     batch; only the first one evaluates and writes checkpoints, and the stop of any stops all. Where evaluation or
     writing fails, the first process raises what failed and the others ``OtherFailed``. Raises ``InputError`` where the
-    checkpoint is of another number of processes.
+    checkpoint is of another number of processes, and in all of them where they would not go on at the same step.
 
     ``rearrange(net, step)`` is called before every step; where it sorts the channels of ``net`` and returns their
     orders, the averaged weights and the optimizer's moments follow.
@@ -323,7 +323,19 @@ class _Run:
         save_tensors(self.path, tree, {**meta, "processes": self.processes.count})
 
     def resume(self) -> None:
-        """Go on from the checkpoint, if there is one. Raises ``InputError`` where other processes began than go on."""
+        """Go on from the checkpoint, if there is one.
+
+        Raises ``InputError`` where other processes began than go on, or where not all of them see the same checkpoint.
+        """
+        self._load()
+        first, last = self.processes.bounds(self.step, self.device)
+        if first != last:
+            raise InputError(
+                f"{self.path}: some processes would go on at step {first}, others at step {last}: all machines need "
+                "one shared folder for their runs"
+            )
+
+    def _load(self) -> None:
         for unfinished in self.path.parent.glob(f".{self.path.name}.*"):  # of a save that was killed
             unfinished.unlink(missing_ok=True)  # other processes of the group do the same
         if not self.path.exists():

@@ -55,6 +55,15 @@ class Processes:
         dist.all_reduce(shared)
         return shared.item() > 0
 
+    def bounds(self, value: int, device: torch.device) -> tuple[int, int]:
+        """The smallest and the largest of the processes' values."""
+        if self.count == 1:
+            return value, value
+        shared = torch.tensor([-value, value], device=device)
+        dist.all_reduce(shared, dist.ReduceOp.MAX)
+        least, most = shared.tolist()
+        return -least, most
+
     def told(self, text: str | None) -> str:
         """What the first process says, in every process."""
         said: list[Any] = [text]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +42,16 @@ def save_supernet(folder: Path, supernet: Supernet) -> None:
         "decode": dataclasses.asdict(supernet.decode),
     }
     save_tensors(folder / WEIGHTS, supernet.net.state_dict(), meta)
+
+
+def weights_sha256(folder: Path) -> str:
+    """What tells a supernet from every other one. Raises ``InputError`` where it has no weights."""
+    path = folder / WEIGHTS
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
 
 
 def load_supernet(folder: Path, device: torch.device | str = "cpu") -> Supernet:

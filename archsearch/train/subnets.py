@@ -11,20 +11,23 @@ from __future__ import annotations
 
 import fnmatch
 import itertools
-import math
+import zlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from archsearch.holes import Hole
 from archsearch.nets.zoo import Arch
 from archsearch.settings import Settings
 from archsearch.space import Space
-from archsearch.train.pretrained import Weights
 
+NOT_WIDTHS = ("kernel", "times", "modules", "resolution", "input_hw")  # last words of paths of numbers that are none
 RESOLUTIONS = ("/resolution", "/input_hw")  # holes that a step's sub-nets share, since they share its batch
-_SUBNETS, _INPUT = 3, 4  # keep the streams of random numbers apart from those of data.batches
+_SUBNETS, _INPUT, _DECKS = 3, 4, 5  # keep the streams of random numbers apart from those of data.batches
 
 Pick = Callable[[str, tuple[Any, ...]], Any]
 
@@ -50,7 +53,7 @@ class SupernetSettings(Settings):
     kernel_transforms: bool = False  # smaller kernels by learned maps of the centres of larger ones
     zero_init: bool = True  # the last normalisation of every residual begins at zero, so that blocks begin as identity
     sync_batch_norm: bool = False  # statistics of the whole batch where several processes share it
-    weights: Weights | None = None  # the folder of a trained or imported model of the space, to begin from
+    weights: Path | None = None  # the folder of a trained or imported model of the space, to begin from
 
     @model_validator(mode="before")
     @classmethod
@@ -96,20 +99,33 @@ def check_settings(space: Space[Arch], settings: SupernetSettings) -> None:
     for pattern in patterns:
         if not fnmatch.filter(paths, pattern):
             raise ValueError(f"phase opens {pattern!r}: {space.name} has no such hole, as {paths[0]} is one")
+    _check_sorting(space, settings)
     sizes: tuple[Any, ...] = next((hole.options for hole in space.holes if hole.path in RESOLUTIONS), (None,))
     if settings.size_weights is not None and len(settings.size_weights) != len(sizes):
         raise ValueError(f"size_weights {settings.size_weights}: {space.name} has {len(sizes)} input sizes")
-    if settings.strategy == "fair":
-        counts = {
-            len(hole.options)
-            for hole in space.holes
-            if hole.path not in RESOLUTIONS and any(fnmatch.fnmatchcase(hole.path, pattern) for pattern in patterns)
-        }
-        if settings.random % math.lcm(*counts):
+
+
+def _check_sorting(space: Space[Arch], settings: SupernetSettings) -> None:
+    """Raises ``ValueError`` where channels are sorted after narrower nets were trained, which take the leading ones."""
+    widths = [hole.path for hole in space.holes if _is_width(hole)]
+    opened: str | None = None
+    for number, phase in enumerate(settings.phases):
+        if phase.sort_channels and opened is not None:
             raise ValueError(
-                f"random {settings.random}: fair sampling in {space.name}, with choices of {sorted(counts)} options, "
-                f"needs a multiple of {math.lcm(*counts)}"
+                f"phases.{number}.sort_channels: an earlier phase opens {opened}; sorting would change what the "
+                "narrower nets have learned, so sort before widths are open"
             )
+        opened = opened or next((path for path in widths if _opens(phase.open, path)), None)
+
+
+def _is_width(hole: Hole) -> bool:
+    """Whether a hole decides on a number of channels."""
+    option = hole.options[0]
+    return hole.path.rpartition("/")[2] not in NOT_WIDTHS and not isinstance(option, bool | str)
+
+
+def _opens(patterns: tuple[str, ...], path: str) -> bool:
+    return any(fnmatch.fnmatchcase(path, pattern) for pattern in patterns)
 
 
 def subnets(space: Space[Arch], settings: SupernetSettings, *, seed: int, step: int, steps: int) -> list[Arch]:
@@ -125,7 +141,7 @@ def subnets(space: Space[Arch], settings: SupernetSettings, *, seed: int, step: 
 
     def with_closed(inner: Pick) -> Pick:
         def pick(path: str, options: tuple[Any, ...]) -> Any:
-            if not any(fnmatch.fnmatchcase(path, pattern) for pattern in patterns):
+            if not _opens(patterns, path):
                 return extreme(options, largest=True)
             if path in RESOLUTIONS:
                 return shared.setdefault(path, _size(options, settings.size_weights, size_rng))
@@ -144,7 +160,7 @@ def subnets(space: Space[Arch], settings: SupernetSettings, *, seed: int, step: 
 
     picks: list[Pick] = [uniform] * (1 if settings.strategy == "single_path" else settings.random)
     if settings.strategy == "fair":
-        decks = _Decks(rng, settings.random)
+        decks = _Decks(seed, step, settings.random)
         picks = [decks.of(i) for i in range(settings.random)]
     elif settings.strategy == "sandwich":
         picks = [end(largest=True), end(largest=False), *picks]
@@ -168,18 +184,22 @@ def extreme(options: tuple[Any, ...], *, largest: bool) -> Any:
 
 
 class _Decks:
-    """Options dealt to the sub-nets of a step so that each is used equally often, as far as their number allows."""
+    """Options of every hole dealt from shuffled decks that hold each of them once.
 
-    def __init__(self, rng: np.random.Generator, players: int) -> None:
-        self._rng, self._players = rng, players
-        self._decks: dict[str, list[Any]] = {}
+    Sub-net i of step s takes card s * random + i of the hole's own row of decks. So in every deck all options are used
+    equally often, whatever ``random`` is, and in every step too where it is a multiple of their number.
+    """
+
+    def __init__(self, seed: int, step: int, players: int) -> None:
+        self._seed, self._first = seed, step * players
+        self._decks: dict[tuple[str, int], NDArray[np.int64]] = {}
 
     def of(self, player: int) -> Pick:
         def pick(path: str, options: tuple[Any, ...]) -> Any:
-            if path not in self._decks:
-                rounds = -(-self._players // len(options))
-                orders = [self._rng.permutation(len(options)) for _ in range(rounds)]
-                self._decks[path] = [options[int(i)] for order in orders for i in order]
-            return self._decks[path][player]
+            deck, card = divmod(self._first + player, len(options))
+            if (path, deck) not in self._decks:
+                rng = np.random.default_rng([self._seed, _DECKS, deck, zlib.crc32(path.encode())])
+                self._decks[path, deck] = rng.permutation(len(options))
+            return options[int(self._decks[path, deck][card])]
 
         return pick

@@ -29,8 +29,9 @@ from archsearch.nets.sorting import Orders, sort_channels
 from archsearch.nets.zoo import Arch, build
 from archsearch.pose.losses import LossParts, LossSettings, Targets, bottom_up_loss
 from archsearch.space import Space
-from archsearch.train.checkpoint import load_model
+from archsearch.train.checkpoint import load_model, load_tensors
 from archsearch.train.init import first_weights
+from archsearch.train.pretrained import weights_file
 from archsearch.train.settings import TrainSettings
 from archsearch.train.subnets import SupernetSettings, subnets
 from archsearch.train.sync_norm import synchronised
@@ -159,6 +160,12 @@ def add_kernel_transforms(net: nn.Module, space: Space[Arch]) -> None:
 
 def take_model(net: nn.Module, space: Space[Arch], folder: Path) -> None:
     """Write a trained model of the space into its slice of ``net``. Raises ``InputError`` where it is none."""
+    without = load_tensors(weights_file(folder))[1].get("without")
+    if without:
+        raise InputError(
+            f"{folder}: a backbone only, without {', '.join(without[:3])}: a supernet begins with a whole model of its "
+            "space; train one from this backbone first"
+        )
     model = load_model(folder)
     try:
         space.choices(dataclasses.replace(model.arch, joints=len(model.skeleton)))

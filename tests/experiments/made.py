@@ -26,13 +26,13 @@ def study(**changes: Any) -> SupernetStudy:
     return SupernetStudy.model_validate({**copy.deepcopy(tiny.STUDY), **changes})
 
 
-def supernet(path: Path, chosen: SupernetStudy | None = None) -> Run:
-    """A finished run with random weights."""
+def supernet(path: Path, chosen: SupernetStudy | None = None, *, seed: int = 0) -> Run:
+    """A finished run with random weights, from the seed."""
     chosen = chosen or study()
     write_text(path / "study.yaml", yaml.safe_dump(resolved(chosen), sort_keys=False))
     write_json(path / "environment.json", {"python": "3.12", "packages": {"torch": "2.13"}})
     space = chosen.searched(17)
-    net = tiny.shaken(first_supernet(space, 17, chosen.train, chosen.supernet, 0)).eval()
+    net = tiny.shaken(first_supernet(space, 17, chosen.train, chosen.supernet, 0), seed).eval()
     save_supernet(path / FOLDER, Supernet(net, space, COCO17, FAST_DECODE))
     run = Run(path)
     run.record("trained", images_seen=64, train_s=1.5, processes=1, device="cpu", space_size=str(space.size))
@@ -56,6 +56,7 @@ class Inline:
         payloads: Sequence[Any],
         *,
         workers: int,
+        place: Callable[[Any, int], Any] = lambda payload, _: payload,
         on_message: Callable[[int, Any], None] = lambda _, __: None,
         should_stop: Callable[[], bool] = lambda: False,
     ) -> list[Any]:
@@ -65,7 +66,7 @@ class Inline:
                 results.append(None)
                 continue
             self.jobs.append(payload)
-            results.append(function(payload, _Talk(self, index, on_message)))
+            results.append(function(place(payload, index % workers), _Talk(self, index, on_message)))
         return results
 
 

@@ -93,7 +93,7 @@ def test_a_run_does_not_mix_two_supernets(net: Run, tmp_path: Path, monkeypatch:
     run = Run(tmp_path / "run")
     run.path.mkdir()
     assert run_shared(study(), run, net.path, **QUIET)
-    other = made.supernet(tmp_path / "20260102-000000", supernet_study())
+    other = made.supernet(tmp_path / "20260102-000000", supernet_study(), seed=1)
     lines = run.metrics.read_text().splitlines(keepends=True)
     run.metrics.write_text("".join(line for line in lines if '"candidate"' in line))  # stopped before the last records
     jobs = made.Inline()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,46 @@ def test_every_architecture_is_evaluated_once(finished: Run, tmp_path: Path, mon
     assert len(jobs.jobs) == 4  # calibrated in another way it is another figure
 
 
+def test_a_supernet_is_known_by_its_weights(
+    finished: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    """From wherever it is looked at; other weights at the same place are other figures, and so are other images."""
+    net, run, archs = Run(tmp_path / "net"), Run(tmp_path), tiny.samples(1)
+    shutil.copytree(finished.path / "supernet", net.path / "supernet")
+    jobs = made.Inline()
+    monkeypatch.setattr(candidates, "run_jobs", jobs)
+    estimate(run, net, archs)
+    assert len(jobs.messages) == 1
+    monkeypatch.chdir(tmp_path)
+    estimate(run, Run(Path("net")), archs)
+    estimate(run, finished, archs)
+    assert len(jobs.messages) == 1
+    for count, expected in ((4, 2), (4, 2), (3, 3)):
+        estimate(run, net, archs, estimate={"calibration_images": 8, "bootstrap": 10, "val_images": count})
+        assert len(jobs.messages) == expected
+    path = net.path / "supernet" / "weights.safetensors"
+    tensors, meta = load_tensors(path)
+    save_tensors(path, {name: 2 * tensor for name, tensor in tensors.items()}, meta)
+    found = estimate(run, net, archs)
+    assert len(jobs.messages) == 4
+    assert found is not None
+    assert found[fingerprint(archs[0])] == run.records("candidate")[-1]
+
+
+def test_records_without_a_digest_are_found_by_their_folder(
+    finished: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, (arch,) = Run(tmp_path), tiny.samples(1)
+    monkeypatch.setattr(candidates, "run_jobs", made.Inline(stop_after=0))
+    older = {"fingerprint": fingerprint(arch), "ap": 0.5, "calibration_images": 8}
+    run.record("candidate", **older, supernet="runs/elsewhere/supernet")
+    assert estimate(run, finished, [arch]) is None
+    run.record("candidate", **older, supernet=str(finished.path / "supernet"))
+    found = estimate(run, finished, [arch])
+    assert found is not None
+    assert found[fingerprint(arch)]["ap"] == 0.5
+
+
 def test_a_stopped_estimate_goes_on_where_it_was(
     finished: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -143,9 +184,10 @@ def test_data_with_other_joints_are_refused(finished: Run) -> None:
         ({"space": oblong([96, 64]), "supernet": {}}, r"has input_hw \[96, 64\]: bottom-up training takes squares"),
         ({"space": oblong({"choice": [[64, 64], [96, 64]]}), "supernet": {}}, r"has input_hw \[96, 64\]: bottom-up"),
         ({"supernet": {"size_weights": [1]}}, r"size_weights \(1.0,\): space has 2 input sizes"),
+        ({"processes": 8}, "processes 8: of batch 8 each would normalise one image by itself"),
         (
-            {"supernet": {"strategy": "fair", "random": 4}},
-            r"random 4: fair sampling in space, with choices of \[2, 3\] options, needs a multiple of 6",
+            {"supernet": {"phases": [{"until": 0.5}, {"until": 1, "sort_channels": True}]}},
+            "phases.1.sort_channels: an earlier phase opens /stem; sorting would change",
         ),
         ({"space": "lite_hrnet"}, "top-down: supernets are trained bottom-up"),
     ],
@@ -183,7 +225,8 @@ def test_a_study_trains_evaluates_and_compares(tmp_path: Path, monkeypatch: pyte
     jobs = made.Inline()
     monkeypatch.setattr(experiment, "run_jobs", jobs)
     monkeypatch.setattr(candidates, "run_jobs", jobs)
-    study = made.study(alone=True, train={**tiny.STUDY["train"], "images": 32})
+    chosen = {**tiny.STUDY["estimate"], "val_images": 4}
+    study = made.study(alone=True, train={**tiny.STUDY["train"], "images": 32}, estimate=chosen)
     run = Run(tmp_path)
     write_text(run.path / "study.yaml", yaml.safe_dump(resolved(study)))
     assert run_supernet(study, run, **QUIET)
@@ -210,16 +253,89 @@ def test_a_study_trains_evaluates_and_compares(tmp_path: Path, monkeypatch: pyte
     assert len(jobs.jobs) == count
 
 
-def test_a_batch_is_shared_by_as_many_cores_as_divide_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("batch", "sync", "expected"),
+    [
+        (16, False, {1: 1, 2: 2, 3: 2, 20: 2}),  # eight images each
+        (8, False, {1: 1, 20: 1}),
+        (4, False, {20: 1}),
+        (24, False, {2: 2, 3: 3, 20: 3}),
+        (32, False, {3: 2, 8: 4, 64: 4}),
+        (8, True, {1: 1, 3: 2, 6: 4, 8: 8, 20: 8}),  # normalisation sees the whole batch
+    ],
+)
+def test_a_batch_is_shared_by_as_many_cores_as_leave_each_enough_images(
+    batch: int, sync: bool, expected: dict[int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     jobs = made.Inline(stop_after=0)
     monkeypatch.setattr(experiment, "run_jobs", jobs)
-    for cores, expected in ((1, 1), (3, 2), (6, 4), (8, 8), (20, 8)):
+    monkeypatch.setattr(jobs, "should_stop", lambda: True)
+    train = {**tiny.STUDY["train"], "batch": batch}
+    study = made.study(processes=None, train=train, supernet={"sync_batch_norm": sync})
+    for cores, count in expected.items():
         monkeypatch.setattr(experiment, "cores", lambda cores=cores: cores)
         started: list[int] = []
-        monkeypatch.setattr(jobs, "should_stop", lambda: True)
         monkeypatch.setattr(experiment, "Member", lambda *args, started=started: started.append(args[2].count))
-        assert not run_supernet(made.study(processes=None), Run(tmp_path), **QUIET)
-        assert started == [expected] * expected
+        assert not run_supernet(study, Run(tmp_path), **QUIET)
+        assert started == [count] * count
+        assert resolved(study)["processes"] == count
+
+
+def test_a_run_that_moves_keeps_its_number_of_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(experiment, "cores", lambda: 2)
+    train = {**tiny.STUDY["train"], "batch": 32}
+    study, run = made.study(processes=None, train=train), Run(tmp_path)
+    write_text(run.path / "study.yaml", yaml.safe_dump(resolved(study)))
+    monkeypatch.setattr(experiment, "cores", lambda: 20)
+    assert resolved(study)["processes"] == 4
+    assert experiment.checked(study, run, None).processes == 2
+    monkeypatch.setattr(experiment, "run_jobs", made.Inline(stop_after=0))
+    started: list[int] = []
+    monkeypatch.setattr(experiment, "Member", lambda *args: started.append(args[2].count))
+    assert not run_supernet(study, run, **QUIET)
+    assert started == [2, 2]
+    assert experiment.checked(study, run, 2).processes == 2  # torchrun
+    with pytest.raises(InputError, match=r"study\.yaml: processes is 2, torchrun started 4$"):
+        experiment.checked(study, run, 4)
+
+
+def test_torchrun_says_how_many_processes_there_are() -> None:
+    study = made.study(processes=None, train={**tiny.STUDY["train"], "batch": 16})
+    assert experiment.checked(study, None, 4).processes == 4
+    with pytest.raises(InputError, match=r"^processes is 2, torchrun started 4$"):
+        experiment.checked(study.trained_by(2), None, 4)
+    with pytest.raises(InputError, match=r"^batch 16 cannot be shared equally by 3 processes$"):
+        experiment.checked(study, None, 3)
+    with pytest.raises(InputError, match=r"^processes 16: of batch 16 each would normalise one image by itself"):
+        experiment.checked(study, None, 16)
+
+
+def test_older_runs_say_their_number_of_processes_at_their_end(tmp_path: Path) -> None:
+    study, run = made.study(processes=None), Run(tmp_path)
+    write_text(run.path / "study.yaml", yaml.safe_dump({**resolved(study), "processes": None}))
+    run.record("trained", images_seen=64, processes=4)
+    assert experiment.begun_processes(run) == 4
+    assert experiment.checked(study, run, None).processes == 4
+
+
+def test_first_weights_are_needed_only_to_begin(tmp_path: Path) -> None:
+    """A folder that is gone stops a new run, not one that has a checkpoint nor the use of what was trained."""
+    study, run = made.study(supernet={**tiny.STUDY["supernet"], "weights": "/no/such/model"}), Run(tmp_path)
+    for begun in (None, run):
+        with pytest.raises(InputError, match=r"^supernet.weights: /no/such/model: no such file"):
+            experiment.checked(study, begun, None)
+    whole = made.study()
+    seen: list[int] = []
+
+    def count(message: dict[str, Any]) -> None:
+        seen.append(message["step"])
+
+    cpu = torch.device("cpu")
+    assert not train_shared(whole, run, ALONE, cpu, count, lambda: len(seen) >= 2)
+    assert experiment.checked(study, run, None) == study
+    assert train_shared(study, run, ALONE, cpu, count, lambda: False)
+    assert run.records("trained")
+    assert experiment.checked(study, run, None) == study
 
 
 def test_a_training_goes_on_with_as_many_processes_as_it_began_with(
@@ -329,4 +445,6 @@ def test_conflict_is_computed_once_and_reported(finished: Run, tmp_path: Path, m
     monkeypatch.setattr(conflict, "run_jobs", stopped)
     assert not conflict.run_conflict(run, bases=3, **arguments)
     assert (run.path / "supernet" / "weights.safetensors").read_bytes() == weights
+    with pytest.raises(InputError, match=r"^images 13: the supernet learned from 24, so 12 at most"):
+        conflict.run_conflict(run, bases=1, **{**arguments, "images": 13})
     assert {cell.property for cell in conflict.cells(run)} >= {"kernel", "width", "depth", "expand", "resolution"}

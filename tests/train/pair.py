@@ -43,6 +43,7 @@ def work(half: Half, talk: Talk) -> dict[str, Any]:
         torch.save(weights(half.folder / "checkpoint"), half.folder / f"weights{rank}.pt")
         found["failure"] = [failure(half.folder / f"failure-{kind}", kind) for kind in ("evaluation", "last", "save")]
         found["stopped"] = stopped(half.folder / "stopped", rank)
+        found["apart"] = apart(half.folder / f"apart{rank}", rank)
         return found
 
 
@@ -79,12 +80,24 @@ def stopped(folder: Path, rank: int) -> tuple[str, list[float]]:
     return "", losses
 
 
+def apart(folder: Path, rank: int) -> tuple[str, str]:
+    """Processes that stop and go on, each in its own folder: what this one raises, with its message."""
+    ended, _ = stopped(folder, rank)
+    assert ended == "Stopped"
+    try:
+        stopped(folder, rank)
+    except Exception as error:
+        return type(error).__name__, str(error)
+    return "nothing", ""
+
+
 def conversation(processes: Processes) -> dict[str, Any]:
     return {
         "joined": (processes.rank, processes.count),
         "any": processes.any(processes.rank == 1, CPU),
         "none": processes.any(False, CPU),
         "told": processes.told(f"from {processes.rank}"),
+        "bounds": processes.bounds(7 - 2 * processes.rank, CPU),
         "mean": processes.mean(torch.tensor([float(processes.rank), 4.0])).tolist(),
         "share": processes.share(BATCH),
     }

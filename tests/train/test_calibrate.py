@@ -1,16 +1,18 @@
 import copy
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 from train import tiny
 
-from archsearch.data.batches import make_batch
+from archsearch.data.batches import Batch, make_batch
 from archsearch.data.dataset import Dataset, some_images
 from archsearch.elastic import BatchNorm
 from archsearch.experiments.candidates import EstimateSettings, Estimator
 from archsearch.nets.zoo import build, extract
 from archsearch.skeleton import COCO17
+from archsearch.train import calibrate as calibration
 from archsearch.train.calibrate import recalibrate
 from archsearch.train.stored import Supernet
 
@@ -35,7 +37,7 @@ def test_statistics_are_the_plain_mean_over_batches(data: Dataset) -> None:
     assert isinstance(bn, BatchNorm)
     picked = [k * 12 // 10 for k in range(10)]
     means, variances = [], []
-    for step, chunk in enumerate((picked[:4], picked[4:8], picked[8:])):
+    for step, chunk in enumerate((picked[:4], picked[4:7], picked[7:])):
         made = make_batch(data, chunk, seed=0, step=step, size_px=32, augmentation=CHOSEN.augmentation)
         with torch.no_grad():
             seen = conv(made.images_N3HW)  # type: ignore[operator]
@@ -45,6 +47,23 @@ def test_statistics_are_the_plain_mean_over_batches(data: Dataset) -> None:
     assert bn.running_var is not None
     assert torch.allclose(bn.running_mean, torch.stack(means).mean(0), atol=1e-5)
     assert torch.allclose(bn.running_var, torch.stack(variances).mean(0), atol=1e-5)
+
+
+@pytest.mark.parametrize(("images", "sizes"), [(8, [4, 4]), (9, [3, 3, 3]), (5, [3, 2]), (3, [3])])
+def test_no_image_counts_for_much_more_than_another(
+    data: Dataset, images: int, sizes: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every batch counts the same: a last one of a single image would count as four."""
+    chunks: list[list[int]] = []
+
+    def spy(dataset: Dataset, indices: list[int], **settings: Any) -> Batch:
+        chunks.append(indices)
+        return make_batch(dataset, indices, **settings)
+
+    monkeypatch.setattr(calibration, "make_batch", spy)
+    calibrate(build(tiny.space().smallest()), data, images=images)
+    assert [len(chunk) for chunk in chunks] == sizes
+    assert [index for chunk in chunks for index in chunk] == [k * 12 // images for k in range(images)]
 
 
 def test_only_statistics_change_and_neither_momentum_nor_what_was_there_matters(data: Dataset) -> None:
@@ -73,6 +92,15 @@ def test_no_images_are_refused(data: Dataset) -> None:
     with pytest.raises(ValueError, match="0 of 12 images: at least one is needed"):
         calibrate(net, data, images=0)
     calibrate(net, data, images=1000)  # all of them
+
+
+def test_an_estimate_is_of_as_many_validation_images_as_it_says(data: Dataset) -> None:
+    supernet = Supernet(tiny.net(CHOSEN), tiny.space(), COCO17, CHOSEN.decode)
+    for count, expected in ((3, 3), (99, 12), (None, 12)):
+        settings = EstimateSettings.model_validate({"val_images": count})
+        found = Estimator(supernet, data, data, CHOSEN, settings, torch.device("cpu"))
+        assert [info.id for info in found.val_set.images] == [info.id for info in data.images[:expected]]
+        assert len(found.train_set) == 12
 
 
 def test_nothing_of_one_candidate_reaches_the_next(data: Dataset) -> None:

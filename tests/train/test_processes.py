@@ -37,6 +37,7 @@ def test_processes_know_and_tell_each_other(both: tuple[Path, list[Any]]) -> Non
         assert talk["any"] is True
         assert talk["none"] is False
         assert talk["told"] == "from 0"
+        assert talk["bounds"] == (5, 7)
         assert talk["mean"] == [0.5, 4.0]
 
 
@@ -121,6 +122,16 @@ def test_a_stop_of_one_stops_all_and_they_report_one_loss(both: tuple[Path, list
     assert begun_with(both[0] / "stopped") == 2
 
 
+def test_processes_that_see_other_checkpoints_all_refuse_to_go_on(both: tuple[Path, list[Any]]) -> None:
+    """As on two machines without a shared folder: only the first process writes checkpoints."""
+    for rank, result in enumerate(both[1]):
+        path = both[0] / f"apart{rank}" / "state.safetensors"
+        words = (
+            "some processes would go on at step 0, others at step 3: all machines need one shared folder for their runs"
+        )
+        assert result["apart"] == ("InputError", f"{path}: {words}")
+
+
 def test_a_checkpoint_of_two_processes_does_not_go_on_in_one(both: tuple[Path, list[Any]]) -> None:
     settings = tiny.settings(images=6 * pair.BATCH)
     task = tiny.task(tiny.data(), settings, steps=6, random=0)
@@ -143,6 +154,7 @@ def test_a_process_alone() -> None:
     assert ALONE.mean(value) is value
     assert ALONE.any(True, pair.CPU)
     assert ALONE.told("x") == "x"
+    assert ALONE.bounds(3, pair.CPU) == (3, 3)
     assert ALONE.share(7) == (0, 7)
     with group(pair.CPU, ALONE, Path("/nowhere")) as processes:
         assert processes == ALONE

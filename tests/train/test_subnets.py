@@ -100,11 +100,27 @@ def test_fair_uses_every_option_equally_often(random: int) -> None:
     assert len(different) == 5
 
 
-def test_a_fair_number_that_is_no_multiple_is_as_even_as_it_can_be() -> None:
+@pytest.mark.parametrize("random", [1, 4, 5])
+def test_any_fair_number_uses_every_option_once_in_every_deck(random: int) -> None:
+    """Over the steps, each of which follows from its own number alone, the last one first."""
+    space, steps = tiny.space(), 12
+    always = [h for h in space.holes if "/blocks/1/" not in h.path and h.path != "/resolution"]
+    dealt = {step: drawn(step, strategy="fair", random=random) for step in reversed(range(steps))}
+    archs = [arch for step in range(steps) for arch in dealt[step]]
+    for hole in always:
+        row = [space.choices(arch)[hole.path] for arch in archs]
+        n = len(hole.options)
+        decks = [tuple(row[start : start + n]) for start in range(0, len(row) - n + 1, n)]
+        assert {frozenset(deck) for deck in decks} == {frozenset(hole.options)}, hole.path
+        assert len(set(decks)) > 1, "shuffled"
+
+
+def test_every_hole_and_every_seed_has_its_own_decks() -> None:
     space = tiny.space()
-    for step in range(10):
-        counts = Counter(space.choices(a)["/stages/0/blocks/0/kernel"] for a in drawn(step, strategy="fair", random=4))
-        assert sorted(counts.values()) == [1, 1, 2]
+    dealt = [drawn(step, strategy="fair", random=6) for step in range(10)]
+    pairs = {(space.choices(a)["/stem"], space.choices(a)["/stages/0/width"]) for archs in dealt for a in archs}
+    assert len(pairs) == 4
+    assert drawn(0, strategy="fair", random=6) != drawn(0, seed=1, strategy="fair", random=6)
 
 
 def test_a_single_path_is_one_net_drawn_evenly() -> None:
@@ -139,7 +155,6 @@ def test_only_a_sandwich_has_a_teacher() -> None:
         ({"teacher_ramp": 1.5}, "less than or equal to 1"),
         ({"teacher_weight": 1.5}, "less than or equal to 1"),
         ({"strategy": "all"}, "'sandwich', 'fair' or 'single_path'"),
-        ({"weights": "/no/such/model"}, "/no/such/model: no such file"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(changes: dict[str, Any], words: str) -> None:
@@ -154,14 +169,40 @@ def test_a_pattern_that_opens_nothing_is_refused() -> None:
     check_settings(tiny.space(), SupernetSettings.model_validate({}))
 
 
-def test_fair_sampling_needs_a_number_that_all_open_choices_divide() -> None:
-    """Choices of 2 and 3 options: 6; with kernels closed 2."""
-    fair = {"strategy": "fair", "random": 4}
-    with pytest.raises(ValueError, match=r"random 4: fair .* choices of \[2, 3\] options, needs a multiple of 6"):
-        check_settings(tiny.space(), SupernetSettings.model_validate(fair))
-    check_settings(tiny.space(), SupernetSettings.model_validate({**fair, "random": 12}))
-    phases = [{"until": 1.0, "open": ["/stem", "*/width", "*/times", "/resolution"]}]
-    check_settings(tiny.space(), SupernetSettings.model_validate({**fair, "phases": phases}))
+def phases(*opened: list[str], sort: int = 1) -> dict[str, Any]:
+    ends = [(number + 1) / len(opened) for number in range(len(opened))]
+    made = [{"until": end, "open": patterns} for end, patterns in zip(ends, opened, strict=True)]
+    made[sort]["sort_channels"] = True
+    return {"phases": made}
+
+
+@pytest.mark.parametrize("path", ["/stem", "/stages/0/width", "/stages/0/blocks/0/expand", "/head/filters/1"])
+def test_channels_are_not_sorted_after_widths_were_open(path: str) -> None:
+    for settings in (phases([path], ["*"]), phases([], [path], ["*/kernel"], sort=2)):
+        with pytest.raises(ValueError, match=r"sort_channels: an earlier phase opens") as caught:
+            check_settings(tiny.space(), SupernetSettings.model_validate(settings))
+        assert f"opens {path};" in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_channels_are_sorted_before_widths_are_open_or_as_they_open() -> None:
+    narrow = ["*/kernel", "/resolution", "*/times"]
+    for settings in (phases(narrow, ["*"]), phases([], narrow, sort=0), phases([], narrow, ["*"], sort=2)):
+        check_settings(tiny.space(), SupernetSettings.model_validate(settings))
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_which_holes_of_shipped_spaces_are_widths(name: str) -> None:
+    space = load_space(name)
+    words = {"width", "planes", "expand", "stem", "widths", "filters"}
+    for hole in space.holes:
+        settings = SupernetSettings.model_validate(phases([hole.path], ["*"]))
+        last = [word for word in hole.path.split("/") if not word.isdigit()][-1]
+        if last in words:
+            with pytest.raises(ValueError, match="sort_channels"):
+                check_settings(space, settings)
+        else:
+            check_settings(space, settings)
 
 
 def test_input_sizes_are_drawn_as_often_as_their_weights_say() -> None:

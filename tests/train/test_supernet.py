@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,10 +16,11 @@ from train.pair import Double
 from archsearch.data.dataset import Dataset
 from archsearch.elastic import Conv
 from archsearch.files import InputError
-from archsearch.nets.zoo import build, extract, load_space
+from archsearch.nets.zoo import Arch, build, extract, load_space
 from archsearch.pose.bottomup import FAST_DECODE
 from archsearch.pose.losses import FAST, OFFICIAL, LossSettings, Targets, bottom_up_loss
 from archsearch.skeleton import COCO17, CROWDPOSE14
+from archsearch.space import Space
 from archsearch.train.checkpoint import save_model
 from archsearch.train.loop import train
 from archsearch.train.supernet import add_kernel_transforms, first_supernet, take_model
@@ -214,16 +215,41 @@ def test_training_lowers_the_loss_at_both_ends(data: Dataset, tmp_path: Path, st
 # --------------------------------------------------------------------------------------------------- first weights
 
 
-def test_residuals_begin_as_the_identity() -> None:
-    net, other = tiny.net(), tiny.net(zero_init=False)
-    zero = [name for name, p in net.named_parameters() if name.endswith("bn.weight") and not p.any()]
-    assert zero == ["stages.0.blocks.1.project.bn.weight"]  # the first of a stage has no residual
-    assert all(p.any() for name, p in other.named_parameters() if name.endswith("bn.weight"))
-    hrnet = first_supernet(load_space("embedded_hrnet_shrink"), 17, tiny.settings(), tiny.supernet_settings(), 0)
-    for name, p in hrnet.named_parameters():
-        last = re.search(r"(stages|stem).*\.bn2\.weight$", name) and "blocks" in name
-        if last and "stem" not in name:
-            assert not p.any(), name
+SMALL_HRNET = {
+    **load_space("embedded_hrnet_shrink").plain,
+    "widths": [8, 16],
+    "stem": {"width": 8, "planes": 4, "blocks": [{"kernel": 3}, {"kernel": 3}]},
+    "stages": [{"modules": 1, "branches": [{"repeat": {"kernel": 3}, "times": [0, 1, 2]}, [{"kernel": 3}]]}],
+    "head": {"kind": "bottom_up", "deconvs": [{"width": 16, "blocks": [{"kernel": 3}]}]},
+}
+
+
+@pytest.mark.parametrize(
+    ("plain", "expected"),
+    [
+        (tiny.LITEPOSE, {"stages.0.blocks.1.project.bn.weight"}),  # the first of a stage has no residual
+        (
+            SMALL_HRNET,
+            {
+                "stem.blocks.0.bn3.weight",
+                "stem.blocks.1.bn3.weight",
+                "stages.0.last.branches.0.blocks.0.basic.bn2.weight",
+                "stages.0.last.branches.0.blocks.1.basic.bn2.weight",
+                "stages.0.last.branches.1.blocks.0.basic.bn2.weight",
+                "head.deconvs.0.blocks.0.bn2.weight",
+            },
+        ),
+    ],
+    ids=["litepose", "hrnet"],
+)
+def test_residuals_begin_as_the_identity(plain: dict[str, Any], expected: set[str]) -> None:
+    """The last normalisation of each residual, and no other weight, is zero."""
+    zeros = []
+    for zero_init in (True, False):
+        chosen = tiny.supernet_settings(zero_init=zero_init)
+        net = first_supernet(Space(Arch, plain, "small"), 17, tiny.settings(), chosen, 0)
+        zeros.append({name for name, p in net.named_parameters() if name.endswith("weight") and not p.any()})
+    assert zeros == [expected, set()]
 
 
 def test_first_weights_follow_from_the_seed() -> None:
@@ -262,6 +288,14 @@ def test_a_model_of_another_space_is_refused_in_one_line(tmp_path: Path) -> None
         with pytest.raises(InputError, match=f"{folder}: not a model of tiny: .*{words}") as caught:
             take_model(tiny.net(), space, folder)
         assert "\n" not in str(caught.value)
+
+
+def test_a_backbone_alone_is_refused_in_words_for_supernets(tmp_path: Path) -> None:
+    (arch,) = tiny.samples(1)
+    save_model(tmp_path, build(arch), arch, COCO17, FAST_DECODE, without={"head.heads.0", "head.heads.1"})
+    words = "a backbone only, without head.heads.0, head.heads.1: a supernet begins with a whole model of its space"
+    with pytest.raises(InputError, match=f"^{tmp_path}: {words}"):
+        take_model(tiny.net(), tiny.space(), tmp_path)
 
 
 def test_a_model_whose_file_names_another_number_of_joints_than_it_has_is_taken(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from archsearch.environment import choose_device, cores, environment
+from archsearch.environment import choose_device, environment
 from archsearch.experiments.candidates import supernet_study
 from archsearch.experiments.search.latency import known_latency, measure_candidates, measured, unmeasured
 from archsearch.experiments.search.records import candidates
@@ -22,7 +22,7 @@ from archsearch.experiments.search.study import SearchStudy
 from archsearch.experiments.search.workers import OnEvent, Place
 from archsearch.experiments.standalone import HEIGHT_EDGES_PX, job_for, run_job
 from archsearch.experiments.supernet import SupernetStudy
-from archsearch.jobs import run_jobs
+from archsearch.jobs import on_own_gpu, run_jobs, usual_workers
 from archsearch.nets.onnx import export_onnx
 from archsearch.nets.zoo import Arch, as_arch
 from archsearch.runs import Run
@@ -92,7 +92,7 @@ def make_packages(
             for name in names
         ]  # fmt: skip
         results = run_jobs(
-            run_job, jobs, workers=cores() if device.type == "cpu" else 1, should_stop=should_stop,
+            run_job, jobs, workers=usual_workers(device), place=on_own_gpu, should_stop=should_stop,
             on_message=lambda index, message: on_event(f"fine-tuning {names[index]}", message),
         )  # fmt: skip
         if any(result is None for result in results):

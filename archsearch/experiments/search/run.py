@@ -20,7 +20,7 @@ from archsearch.costs.passes import Plan as TablePlan
 from archsearch.costs.passes import make_table
 from archsearch.costs.records import settings_for
 from archsearch.costs.table import Table
-from archsearch.environment import choose_device, cores
+from archsearch.environment import choose_device
 from archsearch.experiments.candidates import supernet_folder, supernet_study
 from archsearch.experiments.search.latency import measure_front
 from archsearch.experiments.search.packages import make_packages
@@ -41,7 +41,7 @@ from archsearch.experiments.search.workers import (
 from archsearch.experiments.supernet import SupernetStudy, run_supernet
 from archsearch.experiments.supernet import resolved as resolved_supernet
 from archsearch.files import InputError
-from archsearch.jobs import run_jobs
+from archsearch.jobs import on_own_gpu, run_jobs, usual_workers
 from archsearch.nets.onnx import PACKAGES
 from archsearch.nets.zoo import Arch, as_arch, load_arch
 from archsearch.runs import Run, write_beginning
@@ -244,11 +244,11 @@ def _trials(
     board.look()
     if len(board.ended) >= study.trials or any(r["of"] == study.trials for r in run.records("exhausted")):
         return True
-    count = study.workers or (cores() if device.type == "cpu" else 1)
+    count = study.workers or usual_workers(device)
     jobs = [Job(study.model_dump(mode="json"), place, str(device))] * count
     results = run_jobs(
-        work, jobs, workers=count, restarts=RESTARTS, on_message=lambda _, message: board.told(message),
-        should_stop=lambda: board.tick() or should_stop(),
+        work, jobs, workers=count, restarts=RESTARTS, place=on_own_gpu,
+        on_message=lambda _, message: board.told(message), should_stop=lambda: board.tick() or should_stop(),
     )  # fmt: skip
     board.look(study.patience_s, should_stop)
     close_storage(worker.study._storage)

@@ -29,9 +29,8 @@ from archsearch.search.driver import Interrupted, score_of
 from archsearch.search.rivals import Rival, Rung, beaten_by, expected
 from archsearch.settings import Settings
 from archsearch.space import Space, fingerprint
-from archsearch.train.checkpoint import WEIGHTS
 from archsearch.train.settings import TrainSettings
-from archsearch.train.stored import load_supernet
+from archsearch.train.stored import load_supernet, weights_sha256
 from archsearch.train.supernet import of_joints
 
 
@@ -113,7 +112,7 @@ class BySupernet:
     @property
     def facts(self) -> dict[str, Any]:
         """The supernet's weights and the images."""
-        digest = hashlib.sha256((self.folder / WEIGHTS).read_bytes()).hexdigest()[:16]
+        digest = weights_sha256(self.folder)[:16]
         estimate = self.settings.estimate
         return {
             "ap": "supernet", "weights": digest, "rungs": list(self._sizes), "confidence": self.settings.confidence,

@@ -62,7 +62,7 @@ class SearchStudy(Settings):
     export: bool = True  # those models as ONNX, too
     seed: Seed = 0
     device: str = "auto"  # auto, cpu or cuda: of evaluation and fine-tuning
-    workers: int | None = Field(None, gt=0)  # processes on this machine; None: one a core, or one on a GPU
+    workers: int | None = Field(None, gt=0)  # processes on this machine; None: one a core, or one a GPU
     beat_s: float = Field(10.0, gt=0)  # a worker signs its trial that often
     grace_s: float = Field(60.0, gt=0)  # a trial without a signature for so long goes to another worker
     patience_s: float = Field(600.0, gt=0)  # that workers wait for a storage that is away

@@ -12,13 +12,13 @@ import numpy as np
 import optuna
 
 from archsearch.costs.table import Table
-from archsearch.environment import choose_device, cores
+from archsearch.environment import choose_device
 from archsearch.experiments.candidates import supernet_folder, supernet_study
 from archsearch.experiments.search.scores import SupernetScore, score_for, space_of
 from archsearch.experiments.search.study import SearchStudy
 from archsearch.experiments.supernet import SupernetStudy
 from archsearch.files import InputError
-from archsearch.jobs import Talk, run_jobs
+from archsearch.jobs import Talk, on_own_gpu, run_jobs, usual_workers
 from archsearch.nets.zoo import Arch, load_space
 from archsearch.runs import Run
 from archsearch.search.afford import Costing, from_table
@@ -184,7 +184,7 @@ def join(
     place = Place(folder, storage, supernet, table)
     device = choose_device(study.device)
     make_worker(study, place, str(device), should_stop, lambda _: None, create=False)  # what is wrong is told here
-    count = study.workers or (cores() if device.type == "cpu" else 1)
+    count = study.workers or usual_workers(device)
     jobs = [Job(study.model_dump(mode="json"), place, str(device))] * count
     done = 0
 
@@ -195,7 +195,7 @@ def join(
         on_event(f"worker {index + 1}", {"stage": f"{text}; {done} here so far"})
 
     results = run_jobs(
-        work, jobs, workers=count, restarts=RESTARTS, on_message=on_message, should_stop=should_stop
+        work, jobs, workers=count, restarts=RESTARTS, place=on_own_gpu, on_message=on_message, should_stop=should_stop,
     )  # fmt: skip
     return all(results)
 
