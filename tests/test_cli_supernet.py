@@ -22,6 +22,7 @@ from train import tiny
 
 from archsearch.cli import main, supernets
 from archsearch.experiments import supernet as experiment
+from archsearch.experiments import supernet_study as study_module
 from archsearch.experiments.rank import read_benchmark
 from archsearch.runs import Run
 from archsearch.train.checkpoint import load_tensors
@@ -207,11 +208,11 @@ def test_a_run_goes_on_elsewhere_with_as_many_processes(
     words = ["supernet", study, "processes=null", "--runs", tmp_path]
     went_on: list[Any] = []
     monkeypatch.setattr(experiment, "run_supernet", lambda settings, *_, **__: went_on.append(settings.processes))
-    monkeypatch.setattr(experiment, "cores", lambda: 2)
+    monkeypatch.setattr(study_module, "cores", lambda: 2)
     assert call(monkeypatch, capsys, *words)[0] == 130
     (run,) = (tmp_path / "tiny").iterdir()
     assert yaml.safe_load((run / "study.yaml").read_text())["processes"] == 2
-    monkeypatch.setattr(experiment, "cores", lambda: 8)
+    monkeypatch.setattr(study_module, "cores", lambda: 8)
     code, _, err = call(monkeypatch, capsys, *words, "--resume")
     assert code == 130, err
     older = {**yaml.safe_load((run / "study.yaml").read_text()), "processes": None}

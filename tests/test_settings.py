@@ -6,7 +6,7 @@ from archsearch.experiments.rank import RankStudy
 from archsearch.experiments.search.study import SearchStudy
 from archsearch.experiments.shrink import ShrinkStudy
 from archsearch.experiments.single import parse_study
-from archsearch.experiments.supernet import SupernetStudy
+from archsearch.experiments.supernet_study import SupernetStudy
 from archsearch.files import InputError
 from archsearch.pose.losses import FAST
 from archsearch.settings import find_study, parse, read_study, studies

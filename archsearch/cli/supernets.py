@@ -17,7 +17,7 @@ from archsearch.files import InputError
 from archsearch.progress import board, interruptible
 
 if TYPE_CHECKING:
-    from archsearch.experiments.supernet import SupernetStudy
+    from archsearch.experiments.supernet_study import SupernetStudy
     from archsearch.runs import Run
 
 
@@ -54,7 +54,8 @@ def train(
 
     path = find_study(study)
     fields = read_study(path, overrides or [])
-    from archsearch.experiments.supernet import SupernetStudy, checked, resolved, run_supernet
+    from archsearch.experiments.supernet import run_supernet
+    from archsearch.experiments.supernet_study import SupernetStudy, checked, resolved
     from archsearch.files import read_yaml
     from archsearch.report.supernet import write_report
     from archsearch.runs import latest

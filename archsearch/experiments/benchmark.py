@@ -12,7 +12,7 @@ from typing import Any
 
 from archsearch.experiments.candidates import EstimateSettings, Record, estimate_all, supernet_folder, supernet_study
 from archsearch.experiments.rank import benchmark_row
-from archsearch.experiments.supernet import SupernetStudy
+from archsearch.experiments.supernet_study import SupernetStudy
 from archsearch.files import InputError
 from archsearch.nets.zoo import Arch
 from archsearch.runs import Run

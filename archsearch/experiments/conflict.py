@@ -27,7 +27,7 @@ from archsearch.data.sources import load_data
 from archsearch.elastic import Conv, centre, give
 from archsearch.environment import choose_device, cores
 from archsearch.experiments.candidates import FOLDER, supernet_folder, supernet_study
-from archsearch.experiments.supernet import SupernetStudy
+from archsearch.experiments.supernet_study import SupernetStudy
 from archsearch.files import InputError, cache_folder
 from archsearch.jobs import Talk, on_own_gpu, run_jobs
 from archsearch.nets.zoo import Arch, extract

@@ -12,7 +12,8 @@ from torch import nn
 from archsearch.experiments.candidates import EstimateSettings, estimator, supernet_folder, supernet_study
 from archsearch.experiments.search.records import candidates
 from archsearch.experiments.search.run import TRAINING
-from archsearch.experiments.supernet import SupernetStudy, landmarks
+from archsearch.experiments.supernet import landmarks
+from archsearch.experiments.supernet_study import SupernetStudy
 from archsearch.files import InputError, read_yaml
 from archsearch.nets.zoo import Arch, as_arch, load_arch
 from archsearch.runs import Run

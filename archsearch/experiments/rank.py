@@ -22,7 +22,7 @@ from archsearch.environment import choose_device
 from archsearch.experiments.candidates import EstimateSettings, estimate_all, supernet_folder, supernet_study
 from archsearch.experiments.ranking import Pair, figures
 from archsearch.experiments.standalone import HEIGHT_EDGES_PX, NAME, Seed, job_for, run_job
-from archsearch.experiments.supernet import SupernetStudy
+from archsearch.experiments.supernet_study import SupernetStudy
 from archsearch.files import InputError, read_text, read_yaml
 from archsearch.jobs import on_own_gpu, run_jobs, usual_workers
 from archsearch.nets.zoo import Arch

@@ -12,7 +12,7 @@ from typing import Any
 from archsearch.environment import choose_device
 from archsearch.experiments.candidates import estimate_all, supernet_folder, supernet_study
 from archsearch.experiments.shrink import ShrinkStudy
-from archsearch.experiments.supernet import SupernetStudy
+from archsearch.experiments.supernet_study import SupernetStudy
 from archsearch.files import InputError
 from archsearch.jobs import usual_workers
 from archsearch.nets.hrnet import HRNet

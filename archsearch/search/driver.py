@@ -30,7 +30,6 @@ from archsearch.search.storage import OUTAGES, Stopped, first_line, patiently, s
 SCORE, REASON = "score", "reason"  # a trial's attributes: the record of an evaluation (and whose), why it failed
 MOST_FAILED, FAILED_SHARE = 10, 0.2  # so many failed trials, and more of all that ended, end a search
 MOST_DEATHS = 8  # workers that may die on a trial before it counts as failed
-MOST_TOLD = 10  # times that a result is told to a storage in which others have the trial
 
 
 class Interrupted(Exception):
@@ -123,7 +122,10 @@ class Worker:
 
     def _one(self) -> None:
         """One trial from its proposal to its end."""
-        trial = self._patiently(self.study.ask)
+        try:
+            trial = self._patiently(self.study.ask)
+        except UpdateFinishedTrialError:  # one that waited was ended at that moment by who had it before
+            return
         with signing(self.study, trial._trial_id, self.me, self.plan.beat_s, self._look_around):
             try:
                 self._patiently(lambda: trial.set_user_attr(WORKER, str(self.me)))
@@ -182,23 +184,24 @@ class Worker:
         full["outside_s"] = asked - self._free  # since the last evaluation's end: told, looked around, proposed
         self._free = scored
         self._patiently(lambda: trial.set_user_attr(f"{SCORE} {self.me.unique}", full))
-        self._tell(trial, values, None)
+        self._tell(trial, values, TrialState.COMPLETE)
         self.on_event({"stage": "trial", "trial": trial.number, "ap": record["ap"]})
 
     def _fail(self, trial: optuna.Trial, reason: str) -> None:
         self._patiently(lambda: trial.set_user_attr(REASON, reason))
         self._tell(trial, None, TrialState.FAIL)
 
-    def _tell(self, trial: optuna.Trial, values: list[float] | None, state: TrialState | None) -> None:
+    def _tell(self, trial: optuna.Trial, values: list[float] | None, state: TrialState) -> None:
+        """The end of a trial, whether it is still ours or was given back meanwhile; the first one who tells counts.
+
+        Not by ``Study.tell``, which takes two looks at the storage and refuses what was given back.
+        """
+        storage, sampler = self.study._storage, self.study.sampler
+
         def told() -> None:
-            for _ in range(MOST_TOLD):
-                try:
-                    self.study.tell(trial, values, state, skip_if_finished=True)
-                    return
-                except ValueError:  # it is not running: it was given back meanwhile, as after an outage
-                    if self.study._storage.get_trial(trial._trial_id).state == TrialState.WAITING:
-                        self.study._storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING)
-            raise ValueError(f"trial {trial.number} is given back again and again: is grace_s too short?")
+            if getattr(sampler, "sees_ends", True):
+                sampler.after_trial(self.study, storage.get_trial(trial._trial_id), state, values)
+            storage.set_trial_state_values(trial._trial_id, state, values)
 
         self._patiently(told)
 

@@ -58,6 +58,7 @@ class Proposals(BaseSampler):
     def __init__(self, parameters: Parameters, make: Make, fits: Callable[[Arch], bool], seed: int) -> None:
         self._parameters, self._make, self._fits, self._seed = parameters, make, fits, seed
         self._known: dict[int, str] = {}  # fingerprints by the trials' numbers
+        self.sees_ends = type(self._quietly(seed)).after_trial is not BaseSampler.after_trial
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """All parameters of the space."""

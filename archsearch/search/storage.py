@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import time
 import warnings
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -191,21 +192,18 @@ def open_study(
 
     Raises ``InputError`` where it is not there and not to be made, or its facts are others.
     """
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
-        if create:
-            study = optuna.create_study(
-                storage=storage, study_name=name, directions=list(directions), load_if_exists=True
-            )
-        else:
-            study = optuna.load_study(storage=storage, study_name=name)
+        with quiet():
+            if create:
+                study = optuna.create_study(
+                    storage=storage, study_name=name, directions=list(directions), load_if_exists=True
+                )
+            else:
+                study = optuna.load_study(storage=storage, study_name=name)
     except KeyError:
         raise InputError(
             f"no search named {name} in that storage yet; `archsearch search STUDY --storage URL` begins one"
         ) from None
-    finally:
-        optuna.logging.set_verbosity(before)
     known = study.user_attrs.get(FACTS)
     if known is None and create:
         study.set_user_attr(FACTS, dict(facts))
@@ -218,6 +216,17 @@ def open_study(
             if there != here:
                 raise InputError(f"search {name}: it was begun with {key} {there!r}, here it is {here!r}")
     return study
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Within the block Optuna tells of errors only."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(before)
 
 
 def patiently(

@@ -11,7 +11,7 @@ import yaml
 from train import tiny
 
 from archsearch.experiments.candidates import FOLDER
-from archsearch.experiments.supernet import SupernetStudy, resolved
+from archsearch.experiments.supernet_study import SupernetStudy, resolved
 from archsearch.files import write_json, write_text
 from archsearch.pose.bottomup import FAST_DECODE
 from archsearch.runs import Run

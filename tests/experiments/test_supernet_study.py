@@ -19,7 +19,9 @@ from train import tiny
 from archsearch.costs.macs import cost
 from archsearch.experiments import candidates, conflict, rank
 from archsearch.experiments import supernet as experiment
-from archsearch.experiments.supernet import SupernetStudy, landmarks, resolved, run_supernet, train_shared
+from archsearch.experiments import supernet_study as study_module
+from archsearch.experiments.supernet import landmarks, run_supernet, train_shared
+from archsearch.experiments.supernet_study import SupernetStudy, resolved
 from archsearch.files import InputError, write_text
 from archsearch.nets.zoo import load_space
 from archsearch.report.rank import write_report as write_rank
@@ -273,7 +275,7 @@ def test_a_batch_is_shared_by_as_many_cores_as_leave_each_enough_images(
     train = {**tiny.STUDY["train"], "batch": batch}
     study = made.study(processes=None, train=train, supernet={"sync_batch_norm": sync})
     for cores, count in expected.items():
-        monkeypatch.setattr(experiment, "cores", lambda cores=cores: cores)
+        monkeypatch.setattr(study_module, "cores", lambda cores=cores: cores)
         started: list[int] = []
         monkeypatch.setattr(experiment, "Member", lambda *args, started=started: started.append(args[2].count))
         assert not run_supernet(study, Run(tmp_path), **QUIET)
@@ -282,40 +284,40 @@ def test_a_batch_is_shared_by_as_many_cores_as_leave_each_enough_images(
 
 
 def test_a_run_that_moves_keeps_its_number_of_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(experiment, "cores", lambda: 2)
+    monkeypatch.setattr(study_module, "cores", lambda: 2)
     train = {**tiny.STUDY["train"], "batch": 32}
     study, run = made.study(processes=None, train=train), Run(tmp_path)
     write_text(run.path / "study.yaml", yaml.safe_dump(resolved(study)))
-    monkeypatch.setattr(experiment, "cores", lambda: 20)
+    monkeypatch.setattr(study_module, "cores", lambda: 20)
     assert resolved(study)["processes"] == 4
-    assert experiment.checked(study, run, None).processes == 2
+    assert study_module.checked(study, run, None).processes == 2
     monkeypatch.setattr(experiment, "run_jobs", made.Inline(stop_after=0))
     started: list[int] = []
     monkeypatch.setattr(experiment, "Member", lambda *args: started.append(args[2].count))
     assert not run_supernet(study, run, **QUIET)
     assert started == [2, 2]
-    assert experiment.checked(study, run, 2).processes == 2  # torchrun
+    assert study_module.checked(study, run, 2).processes == 2  # torchrun
     with pytest.raises(InputError, match=r"study\.yaml: processes is 2, torchrun started 4$"):
-        experiment.checked(study, run, 4)
+        study_module.checked(study, run, 4)
 
 
 def test_torchrun_says_how_many_processes_there_are() -> None:
     study = made.study(processes=None, train={**tiny.STUDY["train"], "batch": 16})
-    assert experiment.checked(study, None, 4).processes == 4
+    assert study_module.checked(study, None, 4).processes == 4
     with pytest.raises(InputError, match=r"^processes is 2, torchrun started 4$"):
-        experiment.checked(study.trained_by(2), None, 4)
+        study_module.checked(study.trained_by(2), None, 4)
     with pytest.raises(InputError, match=r"^batch 16 cannot be shared equally by 3 processes$"):
-        experiment.checked(study, None, 3)
+        study_module.checked(study, None, 3)
     with pytest.raises(InputError, match=r"^processes 16: of batch 16 each would normalise one image by itself"):
-        experiment.checked(study, None, 16)
+        study_module.checked(study, None, 16)
 
 
 def test_older_runs_say_their_number_of_processes_at_their_end(tmp_path: Path) -> None:
     study, run = made.study(processes=None), Run(tmp_path)
     write_text(run.path / "study.yaml", yaml.safe_dump({**resolved(study), "processes": None}))
     run.record("trained", images_seen=64, processes=4)
-    assert experiment.begun_processes(run) == 4
-    assert experiment.checked(study, run, None).processes == 4
+    assert study_module.begun_processes(run) == 4
+    assert study_module.checked(study, run, None).processes == 4
 
 
 def test_first_weights_are_needed_only_to_begin(tmp_path: Path) -> None:
@@ -323,7 +325,7 @@ def test_first_weights_are_needed_only_to_begin(tmp_path: Path) -> None:
     study, run = made.study(supernet={**tiny.STUDY["supernet"], "weights": "/no/such/model"}), Run(tmp_path)
     for begun in (None, run):
         with pytest.raises(InputError, match=r"^supernet.weights: /no/such/model: no such file"):
-            experiment.checked(study, begun, None)
+            study_module.checked(study, begun, None)
     whole = made.study()
     seen: list[int] = []
 
@@ -332,17 +334,17 @@ def test_first_weights_are_needed_only_to_begin(tmp_path: Path) -> None:
 
     cpu = torch.device("cpu")
     assert not train_shared(whole, run, ALONE, cpu, count, lambda: len(seen) >= 2)
-    assert experiment.checked(study, run, None) == study
+    assert study_module.checked(study, run, None) == study
     assert train_shared(study, run, ALONE, cpu, count, lambda: False)
     assert run.records("trained")
-    assert experiment.checked(study, run, None) == study
+    assert study_module.checked(study, run, None) == study
 
 
 def test_a_training_goes_on_with_as_many_processes_as_it_began_with(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(experiment, "run_jobs", made.Inline(stop_after=0))
-    monkeypatch.setattr(experiment, "cores", lambda: 4)
+    monkeypatch.setattr(study_module, "cores", lambda: 4)
     save_tensors(tmp_path / experiment.CHECKPOINTS / "state.safetensors", {}, {"processes": 2})
     started: list[int] = []
     monkeypatch.setattr(experiment, "Member", lambda *args: started.append(args[2].count))

@@ -19,6 +19,7 @@ from search import problems
 from archsearch.nets.zoo import Arch
 from archsearch.search.claims import Me, release
 from archsearch.search.driver import Interrupted, Plan, Worker, enqueue, score_of
+from archsearch.search.proposals import Proposals
 from archsearch.space import fingerprint
 
 
@@ -158,30 +159,34 @@ def test_a_trial_that_was_given_back_while_it_was_evaluated_still_ends(tmp_path:
     assert taken == [1]
 
 
-def test_a_trial_that_another_worker_takes_up_at_that_moment_ends_once(tmp_path: Path) -> None:
-    """Given back, and taken between the failed telling and the look at its state; there it has ended, too, or not."""
+@pytest.mark.parametrize("ends", [False, True])
+def test_a_trial_that_another_worker_took_up_ends_once(ends: bool, tmp_path: Path) -> None:
+    """Given back between the record and the end, taken by another worker, and ended there, too, or not."""
     found = problems.problem()
-    for ends in (False, True):
-        study = problems.study(found, "random", 0, f"sqlite:///{tmp_path}/{ends}.db")
-        tell, turns = study.tell, 0
+    study = problems.study(found, "nsga2", 0, f"sqlite:///{tmp_path}/x.db")
+    sampler = study.sampler
+    assert isinstance(sampler, Proposals)
+    assert sampler.sees_ends
+    turns = 0
 
-        def telling(trial: Any, *args: Any, ends: bool = ends, study: Any = study, tell: Any = tell, **kw: Any) -> Any:
-            nonlocal turns
-            turns += 1
-            if turns > 1:
-                return tell(trial, *args, **kw)
-            assert release(study, trial._trial_id, study.trials[0].user_attrs["worker"])
-            other = study.ask()
-            assert other._trial_id == trial._trial_id
-            if ends:
-                tell(other, [0.123, 1.0])
-            raise ValueError("Cannot tell a WAITING trial.")
+    def after_trial(*_: Any) -> None:
+        nonlocal turns
+        turns += 1
+        if turns > 1:
+            return
+        (mine,) = study.trials
+        assert release(study, mine._trial_id, mine.user_attrs["worker"])
+        other = study.ask()
+        assert other._trial_id == mine._trial_id
+        if ends:
+            study.tell(other, [0.123, 1.0])
 
-        study.tell = telling  # type: ignore[method-assign]
-        assert Worker(study, Plan(1), found, lambda arch, _, __: {"ap": problems.ap(found, arch)}).run()
-        (trial,) = study.trials
-        assert trial.state == TrialState.COMPLETE
-        assert (trial.values[0] == 0.123) == ends
+    sampler.after_trial = after_trial  # type: ignore[method-assign]
+    assert Worker(study, Plan(1), found, lambda arch, _, __: {"ap": problems.ap(found, arch)}).run()
+    (trial,) = study.trials
+    assert trial.state == TrialState.COMPLETE
+    assert (trial.values[0] == 0.123) == ends
+    assert not problems.study(found, "assisted", 0).sampler.sees_ends  # type: ignore[attr-defined]
 
 
 def test_of_two_evaluations_the_record_is_that_of_the_values() -> None:

@@ -21,7 +21,7 @@ from archsearch.experiments.search.scores import BySupernet, ByTraining, score_f
 from archsearch.experiments.search.study import SearchStudy
 from archsearch.experiments.search.workers import OnEvent, Place
 from archsearch.experiments.standalone import HEIGHT_EDGES_PX, job_for, run_job
-from archsearch.experiments.supernet import SupernetStudy
+from archsearch.experiments.supernet_study import SupernetStudy
 from archsearch.jobs import on_own_gpu, run_jobs, usual_workers
 from archsearch.nets.onnx import export_onnx
 from archsearch.nets.zoo import Arch, as_arch

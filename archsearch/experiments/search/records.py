@@ -71,9 +71,10 @@ class Board:
         self._note = ""
 
     def told(self, message: dict[str, Any]) -> None:
-        """A worker's message."""
+        """A worker's message. A trial that ended is seen at the next look: its worker is busy with the next one now."""
         self._note = "" if message["stage"] == "trial" else f", {message['stage']}"
-        self._last = 0.0
+        if self._note:
+            self._last = 0.0
 
     def tick(self) -> bool:
         """Look again if it is time to; never asks to stop."""

@@ -38,8 +38,9 @@ from archsearch.experiments.search.workers import (
     searched,
     work,
 )
-from archsearch.experiments.supernet import SupernetStudy, run_supernet
-from archsearch.experiments.supernet import resolved as resolved_supernet
+from archsearch.experiments.supernet import run_supernet
+from archsearch.experiments.supernet_study import SupernetStudy
+from archsearch.experiments.supernet_study import resolved as resolved_supernet
 from archsearch.files import InputError
 from archsearch.jobs import on_own_gpu, run_jobs, usual_workers
 from archsearch.nets.onnx import PACKAGES
@@ -52,7 +53,7 @@ from archsearch.search.pareto import front
 from archsearch.search.problem import Problem
 from archsearch.search.proposals import Exhausted, Proposals
 from archsearch.search.samplers import maker
-from archsearch.search.storage import Stopped, absolute, close_storage, first_line, hidden, patiently
+from archsearch.search.storage import Stopped, absolute, close_storage, first_line, hidden, patiently, quiet
 from archsearch.settings import find_study, parse, read_study
 from archsearch.skeleton import load_skeleton
 from archsearch.space import fingerprint
@@ -114,9 +115,9 @@ def check_ahead(study: SearchStudy) -> None:
 def check_sampler(study: SearchStudy, problem: Problem) -> None:
     """Raises ``ValueError`` where the sampler is not there, or cannot propose here: two trials are tried."""
     make = maker(study.sampler.kind, study.sampler.options, problem)
-    tried = optuna.create_study(
-        directions=problem.directions, sampler=Proposals(problem.parameters, make, problem.costing.fits, study.seed)
-    )
+    proposals = Proposals(problem.parameters, make, problem.costing.fits, study.seed)
+    with quiet():
+        tried = optuna.create_study(directions=problem.directions, sampler=proposals)
     try:
         for _ in range(min(2, study.trials)):
             trial = tried.ask(problem.parameters.distributions)

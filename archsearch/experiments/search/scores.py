@@ -19,7 +19,7 @@ from archsearch.environment import choose_device
 from archsearch.experiments.candidates import EstimateSettings, Estimator, estimator
 from archsearch.experiments.rank import read_benchmark
 from archsearch.experiments.standalone import HEIGHT_EDGES_PX, Seed, job_for, run_job
-from archsearch.experiments.supernet import SupernetStudy
+from archsearch.experiments.supernet_study import SupernetStudy
 from archsearch.files import InputError, cache_folder, read_jsonl, resources
 from archsearch.nets.zoo import Arch, load_space
 from archsearch.pose.bottomup import predict

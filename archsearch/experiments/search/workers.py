@@ -16,7 +16,7 @@ from archsearch.environment import choose_device
 from archsearch.experiments.candidates import supernet_folder, supernet_study
 from archsearch.experiments.search.scores import SupernetScore, score_for, space_of
 from archsearch.experiments.search.study import SearchStudy
-from archsearch.experiments.supernet import SupernetStudy
+from archsearch.experiments.supernet_study import SupernetStudy
 from archsearch.files import InputError
 from archsearch.jobs import Talk, on_own_gpu, run_jobs, usual_workers
 from archsearch.nets.zoo import Arch, load_space
