@@ -218,7 +218,9 @@ def latency_map(
                 )  # fmt: skip
             for name, arch in parts.items():
                 blocks = _of(recorded, "block_latency", setting.runtime)
-                known = {r["id"] for r in blocks if r["fingerprint"] == fingerprint(arch)}
+                if any(r["name"] == name and "id" not in r for r in blocks):
+                    continue  # of an older version, which measured all blocks of a network at once
+                known = {r["id"] for r in blocks if r.get("fingerprint") == fingerprint(arch)}
                 for measured in () if pressed() else block_points(name, arch, setting, known):
                     for record in measured:
                         append_jsonl(log, record)

@@ -72,13 +72,16 @@ TABLE: Mapping[str, Mapping[str, Rule]] = {
     "visit": {"id": TEXT, "pass": TURN, "ms": LIST_MS, "anchor_ms": LIST_MS},
 }
 LATENCY = {"fingerprint": TEXT, "median_ms": MS, "iqr_ms": SPREAD, **SETTING}
+BLOCK = {name: rule for name, rule in LATENCY.items() if name != "fingerprint"}
 LATENCIES: Mapping[str, Mapping[str, Rule]] = {
     "latency": LATENCY,
-    "block_latency": {**LATENCY, "name": TEXT, "id": TEXT, "module": TEXT, "macs": COUNT},
+    "block_latency": {**BLOCK, "name": TEXT, "module": TEXT, "macs": COUNT},
 }
 MAPPED = {"group": TEXT, "macs": COUNT}  # of a latency in a map's folder
 # What older records lack, or who wrote them left out; right where it is there.
-OPTIONAL: Mapping[str, Rule] = {"dtype": TEXT, "channels_last": FLAG, "arch": ARCH, "name": TEXT, "macs": COUNT}
+OPTIONAL: Mapping[str, Rule] = {
+    "dtype": TEXT, "channels_last": FLAG, "arch": ARCH, "name": TEXT, "macs": COUNT, "fingerprint": TEXT, "id": TEXT
+}  # fmt: skip
 
 
 def read_table(path: Path) -> list[Record]:
@@ -102,14 +105,17 @@ def read_table(path: Path) -> list[Record]:
     return found
 
 
-def read_latency_lines(path: Path, *, mapped: bool = False) -> list[Record]:
+def read_latency_lines(path: Path, *, mapped: bool = False, networks: bool = False) -> list[Record]:
     """The latencies of a file, of networks and of blocks, as ``latency measure`` and ``latency map`` write them.
 
-    ``mapped``: without networks that are in no group of a map. Raises ``InputError`` with file, line and field where a
+    ``mapped``: without networks that are in no group of a map. ``networks``: those with a fingerprint only, whatever
+    else is in the file. Raises ``InputError`` with file, line and field where a
     record is wrong, or where the file is missing.
     """
     found = []
     for number, record in _numbered(path):
+        if networks and (record.get("kind") != "latency" or "fingerprint" not in record):
+            continue
         if mapped and record.get("kind") == "latency":
             if "group" not in record:
                 continue

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +63,7 @@ def check_head(path: Path, head: dict[str, Any], space: Space[Arch], setting: Se
 def runs_it(setting: Setting) -> dict[str, str]:
     """The versions that a runtime's speed may change with, as a table's head has them."""
     name = "onnxruntime" if setting.runtime == ONNX else "torch"
-    return {name: metadata.version(name)}
+    return {name: str(importlib.import_module(name).__version__)}  # whichever distribution it is from
 
 
 class Visits:

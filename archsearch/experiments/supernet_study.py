@@ -60,7 +60,7 @@ class SupernetStudy(Settings):
             raise ValueError(f"space {space.name} is top-down: supernets are trained bottom-up")
         largest = max(space.largest().input_hw)
         if self.processes is not None:
-            self._check_share(self.processes)
+            Processes(0, self.processes).share(self.train.batch)
         sizes = next((hole.options for hole in space.holes if hole.path in RESOLUTIONS), (space.largest().input_hw,))
         oblong = [size for size in sizes if not isinstance(size, int) and size[0] != size[1]]
         if oblong:
@@ -104,7 +104,7 @@ def resolved(study: SupernetStudy) -> dict[str, Any]:
     study's device is not there.
     """
     space, processes = _space(study.space), study.processes or usual_processes(study)
-    plain = study.trained_by(processes).model_dump(mode="json")
+    plain = study.model_copy(update={"processes": processes}).model_dump(mode="json")
     return {**plain, "space": {"name": space.name, "tree": space.plain}}
 
 
@@ -149,6 +149,9 @@ def checked(study: SupernetStudy, begun: Run | None, processes: int | None) -> S
         raise InputError(f"{where}processes is {study.processes or known}, torchrun started {processes}")
     count = study.processes or known or processes or usual_processes(study)
     try:
+        if begun is not None and has_begun(begun):  # it cannot go on with another number
+            Processes(0, count).share(study.train.batch)
+            return study.model_copy(update={"processes": count})
         return study.trained_by(count)
     except ValueError as error:
         raise InputError(str(error)) from None

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import optuna
+import torch
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
@@ -146,9 +147,10 @@ class Worker:
                 self._evaluate(trial, self.problem.parameters.arch(params), finished(trials))
             except UpdateFinishedTrialError:
                 pass  # others took it for abandoned, and ended it
-            except BaseException:
+            except BaseException as error:
+                died = isinstance(error, Exception)  # not where it was stopped
                 with contextlib.suppress(*OUTAGES):
-                    release(self.study, trial._trial_id, str(self.me))
+                    release(self.study, trial._trial_id, str(self.me), died=died)
                 raise
 
     def _propose(self, trial: optuna.Trial) -> Params:
@@ -166,6 +168,8 @@ class Worker:
         except Interrupted:
             self._patiently(partial(release, self.study, trial._trial_id, str(self.me)))
             return
+        except (OSError, torch.AcceleratorError):  # of the machine, not of this architecture: others go on with it
+            raise
         except Exception as error:  # of this architecture: the search goes on, unless there are many
             self._free = time.monotonic()
             kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "

@@ -77,7 +77,7 @@ class Proposals(BaseSampler):
             if isinstance(inner, BaseGASampler):
                 inner.get_trial_generation(study, trial)  # else what was queued never becomes a parent
             return dict(queued)
-        if REJECTED in attrs:  # a worker died after it was proposed
+        if attrs.get(REJECTED, {}).get("params"):  # a worker died after it was proposed
             params: Params = dict(attrs[REJECTED]["params"])
             if storage.get_trial(trial_id).params or self._is_new(params, study, trial.number):
                 return params
@@ -88,6 +88,7 @@ class Proposals(BaseSampler):
             if self._is_new(params, study, trial.number):
                 return params
             rejected["known"] += 1
+            storage.set_trial_system_attr(trial_id, REJECTED, {**rejected, "params": {}})  # free for others again
         raise Exhausted
 
     def _candidates(

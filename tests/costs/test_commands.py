@@ -183,5 +183,5 @@ def test_a_foreign_line_in_the_folder_is_named(cli: Any) -> None:
     LOG.parent.mkdir()
     append_jsonl(LOG, {"kind": "block_latency", "name": "a.yaml", "module": "Output", "macs": 1})
     line = refused(cli, "latency", "map", "--zoo", "a.yaml", "--repeats", 1, "--out", "out")
-    assert line.startswith(f"error: {LOG}, line 1: fingerprint: is missing")
+    assert line.startswith(f"error: {LOG}, line 1: median_ms: is missing")
     assert json.loads(LOG.read_text())["name"] == "a.yaml"

@@ -102,7 +102,7 @@ def test_a_wrong_line_of_a_table(tmp_path: Path, record: Any, message: str) -> N
         ({**LATENCY, "dtype": None}, "dtype: None is not a text"),
         ({**LATENCY, "arch": NETWORK["arch"]}, "input_hw: is missing"),
         ({**LATENCY, "arch": NETWORK["arch"], "input_hw": [8]}, "input_hw: [8] is not height and width"),
-        (without(BLOCK_LATENCY, "id"), "id: is missing"),
+        ({**BLOCK_LATENCY, "id": 3}, "id: 3 is not a text"),
     ],
 )
 def test_a_wrong_line_of_latencies(tmp_path: Path, record: Any, message: str) -> None:

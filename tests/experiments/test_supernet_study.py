@@ -186,7 +186,6 @@ def test_data_with_other_joints_are_refused(finished: Run) -> None:
         ({"space": oblong([96, 64]), "supernet": {}}, r"has input_hw \[96, 64\]: bottom-up training takes squares"),
         ({"space": oblong({"choice": [[64, 64], [96, 64]]}), "supernet": {}}, r"has input_hw \[96, 64\]: bottom-up"),
         ({"supernet": {"size_weights": [1]}}, r"size_weights \(1.0,\): space has 2 input sizes"),
-        ({"processes": 8}, "processes 8: of batch 8 each would normalise one image by itself"),
         (
             {"supernet": {"phases": [{"until": 0.5}, {"until": 1, "sort_channels": True}]}},
             "phases.1.sort_channels: an earlier phase opens /stem; sorting would change",

@@ -198,6 +198,10 @@ def test_of_two_evaluations_the_record_is_that_of_the_values() -> None:
     study.tell(trial, [0.3, 7.0])
     assert score_of(study.trials[0])["ap"] == 0.3
     assert score_of(study.ask()) == {}  # type: ignore[arg-type]
+    older = study.ask(found.parameters.distributions)  # of one that had no name
+    older.set_user_attr("score", {"ap": 0.4})
+    study.tell(older, [0.4, 7.0])
+    assert score_of(study.trials[-1]) == {"ap": 0.4}
 
 
 def test_an_architecture_that_breaks_its_evaluation_costs_one_trial() -> None:

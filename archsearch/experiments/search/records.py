@@ -100,7 +100,7 @@ class Board:
     def _record(self, trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
         arch = self._problem.parameters.arch(trial.params)
         score = score_of(trial)
-        del score["values"]
+        score.pop("values", None)  # older records lack them
         costs = score.pop("costs")
         counted = self._problem.costing.count(arch)
         record = {

@@ -94,6 +94,11 @@ def default_storage(run: Run) -> str:
 
 def check_ahead(study: SearchStudy) -> None:
     """Raises ``ValueError`` where the search would fail after its supernet and its latency table are made."""
+    if study.grace_s < 3 * study.beat_s:
+        raise InputError(
+            f"grace_s {study.grace_s:g} is less than three times beat_s {study.beat_s:g}: "
+            "others would take a living worker's trial"
+        )
     if isinstance(study.score, SupernetScore) and study.score.run is None:
         planned = _supernet_study(study.score)
         # Without a skeleton the files tell it, and they are read when the supernet is trained.

@@ -95,11 +95,6 @@ class SearchStudy(Settings):
     def _fits(self) -> SearchStudy:
         if self.latency is None and LATENCY in (*self.objectives, *self.constraints, self.budgets_of):
             raise ValueError("latency is an objective, a constraint or a budget: `latency: {device: cpu}` is missing")
-        if self.grace_s < 3 * self.beat_s:
-            raise ValueError(
-                f"grace_s {self.grace_s:g} is less than three times beat_s {self.beat_s:g}: "
-                "others would take a living worker's trial"
-            )
         for name, budget in self.budgets.items():
             if budget <= 0 or not name.replace("-", "").replace("_", "").isalnum():
                 raise ValueError(f"budgets.{name}: {budget:g}: a name of letters and digits, and a number above 0")

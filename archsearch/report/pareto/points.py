@@ -61,7 +61,7 @@ def read_latencies(paths: Sequence[Path]) -> dict[str, tuple[Reading, ...]]:
     """
     found: dict[str, dict[str, Reading]] = {}
     for path in paths:
-        records = [r for r in read_latency_lines(path) if r["kind"] == "latency"]
+        records = read_latency_lines(path, networks=True)
         if not records:
             raise InputError(f"{path}: no latencies; `archsearch latency measure ARCH --out {path}` records them")
         for record in records:

@@ -319,7 +319,6 @@ def test_a_supernet_of_another_space_is_refused(tmp_path: Path) -> None:
         ({"score": {"kind": "supernet"}}, "give either run"),
         ({"score": {"kind": "supernet", "run": "x", "rungs": [0.5, 0.2]}}, "not rising parts"),
         ({"trials": 0}, "greater than 0"),
-        ({"grace_s": 20}, "grace_s 20 is less than three times beat_s 10"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(table: dict[str, Any], changes: Any, message: str) -> None:
@@ -341,6 +340,8 @@ def test_a_sampler_that_cannot_be_used_is_refused_before_the_first_trial(
     with pytest.raises(ValueError, match=message):
         go(study(table, sampler={"kind": kind}), started(tmp_path, study(table)))
     assert not (tmp_path / "search.db").exists()
+    with pytest.raises(InputError, match="grace_s 20 is less than three times beat_s 10"):
+        go(study(table, grace_s=20), started(tmp_path / "b", study(table)))
 
 
 def test_looking_for_a_search_makes_no_file(table: dict[str, Any], tmp_path: Path) -> None:
