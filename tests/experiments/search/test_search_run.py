@@ -129,7 +129,8 @@ def test_supernet_to_models(tmp_path: Path) -> None:
         "estimate": {"calibration_images": 8, "bootstrap": 20},
     }  # fmt: skip
     chosen = study(
-        score, trials=6, objectives=["ap", "macs", "latency"], latency={"passes": 1, "networks": 1, "repeats": 2, "rounds": 6},
+        score, trials=6, objectives=["ap", "macs", "latency"],
+        latency={"passes": 1, "networks": 1, "repeats": 2, "rounds": 6},
         budgets={"s": 1.2e6, "l": 1e9}, finetune={"images": 16, "batch": 8}, sampler={"kind": "random"},
     )  # fmt: skip
     run = started(tmp_path / "run", chosen)
