@@ -89,7 +89,7 @@ class Proposals(BaseSampler):
                 return params
             rejected["known"] += 1
             storage.set_trial_system_attr(trial_id, REJECTED, {**rejected, "params": {}})  # free for others again
-        raise Exhausted
+        raise AssertionError("candidates are without end, or end with Exhausted")
 
     def _candidates(
         self, inner: BaseSampler, study: Study, trial: FrozenTrial, rejected: dict[str, int], rng: np.random.Generator

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import random
 import signal
-import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,12 @@ from archsearch.space import fingerprint
 def params_of(url: str | None, study: Any = None) -> list[dict[str, Any]]:
     study = study or problems.study(problems.problem(), "nsga2", 0, url)
     return [t.params for t in sorted(study.trials, key=lambda t: t.number) if t.state.name == "COMPLETE"]
+
+
+def side_by_side(work: Callable[[str], None], hosts: str) -> None:
+    """``work`` of every host in a thread of its own, to its end; what goes wrong in one is raised."""
+    with ThreadPoolExecutor(len(hosts)) as pool:
+        list(pool.map(work, hosts, timeout=120))
 
 
 def test_workers_end_every_trial_once_though_they_are_killed(tmp_path: Path) -> None:
@@ -232,11 +238,7 @@ def test_workers_never_evaluate_one_architecture_twice(tmp_path: Path) -> None:
         own = problems.study(found, "assisted", 0, f"sqlite:///{tmp_path}/x.db")
         assert Worker(own, Plan(50), found, score, poll_s=0.01, me=Me(host=host)).run()
 
-    threads = [threading.Thread(target=work, args=(host,)) for host in "abc"]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(120)
+    side_by_side(work, "abc")
     archs = [found.parameters.arch(t.params) for t in study.trials if t.state == TrialState.COMPLETE]
     assert len(archs) == len(set(archs)) == 50
 
@@ -296,11 +298,7 @@ def test_workers_that_race_for_the_last_trials_evaluate_no_more_than_were_asked_
             score = lambda arch, _, __: {"ap": problems.ap(found, arch)}  # noqa: E731
             assert Worker(study, Plan(8), found, score, poll_s=0.01, me=Me(host=host)).run()
 
-        threads = [threading.Thread(target=work, args=(host,)) for host in "abcd"]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(60)
+        side_by_side(work, "abcd")
         numbers = [t.number for t in study.trials if t.state == TrialState.COMPLETE]
         assert numbers == list(range(8))
 
